@@ -1,0 +1,142 @@
+// Package baseline says what a service was like before an upgrade, and how much it moves
+// when nothing is upgraded.
+//
+// Time is counted in steps of the rule, step 0 beginning when the upgrade was complete
+// (telemetry.Grid). A placebo is a past step treated as if an upgrade had happened then;
+// the statistics of placebos are the null distribution that package detect ranks the real
+// upgrade in. Nothing here reads a clock, a network or a rule's wishes about verdicts.
+package baseline
+
+import (
+	"github.com/driftwatch/driftwatch/internal/rule"
+	"github.com/driftwatch/driftwatch/internal/telemetry"
+)
+
+// A Geometry is the windows of a rule in steps. The baseline is [-Gap-Before, -Gap), the
+// post window at look t is [Guard, t), looks are t = FirstLook..Horizon. Placebos keep the
+// same windows, Gap included.
+type Geometry struct {
+	Before    int `json:"before"`
+	Gap       int `json:"gap"` // from the start of the rollout to its end, rounded up
+	Guard     int `json:"guard"`
+	FirstLook int `json:"first_look"`
+	Horizon   int `json:"horizon"`
+	History   int `json:"history"` // from the upgrade back to the earliest placebo; 0 = none
+}
+
+// NewGeometry returns the windows of an upgrade in steps of the rule.
+func NewGeometry(w rule.Windows, u telemetry.Upgrade) Geometry {
+	gap := int((u.At.Sub(u.Started) + w.Step - 1) / w.Step)
+	return Geometry{
+		Before: w.Steps(w.Before), Gap: max(0, gap), Guard: w.Steps(w.Guard),
+		FirstLook: w.Steps(w.FirstLook), Horizon: w.Steps(w.Horizon), History: w.Steps(w.History),
+	}
+}
+
+// First is the first step that any window of g reaches back to, placebos included.
+func (g Geometry) First() int { return -g.History - g.Gap - g.Before }
+
+// BaselineStart is the first step of the baseline window.
+func (g Geometry) BaselineStart() int { return -g.Gap - g.Before }
+
+// Stride is the distance between placebos: a third of the baseline.
+func (g Geometry) Stride() int { return max(1, g.Before/3) }
+
+// Looks is the number of looks from the first to the last.
+func (g Geometry) Looks() int { return g.Horizon - g.FirstLook + 1 }
+
+// Buckets are the requests of one endpoint in each bucket of its histogram, cumulative over
+// Bounds as in Prometheus, summed over the baseline and over the post window.
+type Buckets struct {
+	Endpoint telemetry.Endpoint `json:"endpoint"`
+	Signal   int                `json:"signal"`
+	Bounds   []float64          `json:"bounds"` // the finite ones, seconds, ascending; shape (B)
+	Before   []float64          `json:"before"` // shape (B+1), the last is the count of all
+	After    []float64          `json:"after"`  // shape (B+1)
+}
+
+// A Calibration is what the history of one metric of one endpoint says about how it moves
+// without an upgrade. It never holds raw history. (docs/statistics.md, "Calibration")
+type Calibration struct {
+	Endpoint telemetry.Endpoint `json:"endpoint"`
+	Signal   int                `json:"signal"`
+	Metric   telemetry.Metric   `json:"metric"`
+	Bound    float64            `json:"bound"` // seconds; 0 for retry and level
+
+	EventsPerStep float64 `json:"events_per_step"` // median over whole stretches of Before steps of the mean
+	Block         int     `json:"block"`           // steps in a block: 1, 2, 3, 5 or 10
+	Class         int     `json:"class"`           // count class of EventsPerStep: 0 (<.5), 1 (.5-2), 2 (2-8), 3 (>8); level: 0
+	Placebos      int     `json:"placebos"`        // valid ones
+
+	Looks []LookCalibration `json:"looks"` // one per look of the geometry
+
+	// Maxima are the placebos' own weighted sequential maxima of z up to the horizon, ascending;
+	// Minima the same of -z.
+	Maxima []float64 `json:"maxima"`
+	Minima []float64 `json:"minima"`
+
+	// Scale is the median over placebos of s at the horizon: what an upgrade of this traffic
+	// can be told from.
+	Scale float64 `json:"scale"`
+}
+
+// A LookCalibration is the adjustment and the scale at one look.
+type LookCalibration struct {
+	Slope    float64 `json:"slope"`     // of D on load L over the placebos
+	LoadMean float64 `json:"load_mean"` // of L over the placebos
+	LoadVar  float64 `json:"load_var"`  // of L over the placebos, 1/N
+	Tau2     float64 `json:"tau2"`      // variance of the adjusted difference beyond counting noise
+}
+
+// A Look is one comparison of post window and baseline, t steps after the upgrade.
+type Look struct {
+	T    int     `json:"t"`
+	D    float64 `json:"d"`    // difference of (trimmed) mean log rates, post minus baseline
+	Load float64 `json:"load"` // L: log requests per step, post minus baseline
+	Adj  float64 `json:"adj"`  // D without what the load explains
+	S    float64 `json:"s"`    // its standard deviation
+	Z    float64 `json:"z"`
+
+	LoadSD float64 `json:"load_sd"` // |L - mean| in standard deviations of the placebos' L
+	Max    float64 `json:"max"`     // running maximum of w(t) z: what placebo maxima are compared with
+	Min    float64 `json:"min"`     // running maximum of -w(t) z
+
+	// The gates J10, J5 and Jp: shares of the move that were not there shortly before the
+	// rollout began, and that are still there now (1 = all of it). NaN where it cannot be told.
+	J10 float64 `json:"j10"`
+	J5  float64 `json:"j5"`
+	Jp  float64 `json:"jp"`
+
+	Events     float64 `json:"events"`      // in the post window
+	Trials     float64 `json:"trials"`      // in the post window; 0 for level
+	EventSteps int     `json:"event_steps"` // steps of the post window with an event
+	Missing    float64 `json:"missing"`     // share of post steps without data
+	Valid      bool    `json:"valid"`       // at most 20 % of either window missing, and D can be computed
+}
+
+// A Comparison is one metric of one endpoint after the upgrade against before it, at every
+// look so far, with the null distribution it is ranked in. All numbers but Looks describe
+// the last look.
+type Comparison struct {
+	Endpoint telemetry.Endpoint
+	Signal   int
+	Metric   telemetry.Metric
+	Bound    float64
+
+	Calibration *Calibration // nil: there is no history to calibrate on
+	Looks       []Look
+
+	BaselineEvents  float64
+	BaselineTrials  float64
+	BaselineMissing float64 // share of baseline steps without data
+
+	// Before and After are the signal's raw numbers in its own unit: the quantile (seconds), the
+	// ratio, or the mean of the gauge. NaN where there is none; AtLeast then says the last bound
+	// that a histogram has, which the quantile lies beyond (0 otherwise).
+	Before, After               float64
+	BeforeAtLeast, AfterAtLeast float64
+
+	// Slope is |d ln survival / d ln bound| around Bound, so that Adj/Slope is a change in the
+	// signal's own unit; 1 for retry and level. NaN where the buckets do not tell.
+	Slope float64
+}
