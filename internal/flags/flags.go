@@ -1,0 +1,261 @@
+// Package flags is the one door to feature flags: it reads what a source says, decides
+// (purely, with a named reason) whether a flag may be turned off, writes the one change that
+// turns it off, and proves through OpenFeature that every context now gets the off variant.
+//
+// It never turns a flag on, except that Restore takes back its own write byte for byte. It
+// knows nothing of Prometheus, of journals or of time passing: what was measured and what was
+// done before is handed in. (docs/flags.md)
+package flags
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Ref names one flag of one source.
+type Ref struct {
+	Source string `json:"source"` // name under flag_sources of the configuration
+	Key    string `json:"key"`
+}
+
+// A Revision is a state of a source that can be told from every other: for files, the SHA-256
+// of the bytes in hex.
+type Revision string
+
+// shortRevision is the length of a revision for people. 32 bits tell the few states of one
+// file apart; longer ones are not typed.
+const shortRevision = 8
+
+// Short is r as people read and type it.
+func (r Revision) Short() string { return string(r[:min(len(r), shortRevision)]) }
+
+// Matches reports whether s, typed by a person, means r: all of it, or at least 8 leading
+// characters.
+func (r Revision) Matches(s string) bool {
+	return len(s) >= shortRevision && len(s) <= len(r) && string(r[:len(s)]) == s
+}
+
+// A Mode is a way to turn a flag off.
+type Mode string
+
+// The modes. Disable falls back to the default in the application's code, which is "off" only
+// where a rule says so (code_default_is_off).
+const (
+	OffVariant Mode = "variant"
+	Disable    Mode = "disable"
+)
+
+// A Want is what everybody shall get: a variant and its value. Plan fills in the value.
+type Want struct {
+	Variant string `json:"variant"`
+	Value   any    `json:"value"`
+}
+
+// A State is what a source says about one flag.
+type State struct {
+	Ref            Ref
+	Revision       Revision
+	Present        bool
+	Enabled        bool
+	DefaultVariant string         // "" if there is none: the code's default is served
+	Variants       map[string]any // bool, string, float64 or map[string]any
+	Targeting      bool           // there are rules beside the default variant
+	Probes         []Probe        // contexts that the targeting rules tell apart, where that is easy to see
+	ReadOnly       string         // why the source cannot be written; "" = it can
+	Changed        time.Time      // last modification, as the source tells it
+	Path           string         // where it was read
+	Raw            []byte         `json:"-"` // all that was read, for Plan
+}
+
+// Off reports whether everybody is served variant, as far as the source tells: it is the
+// default, nothing targets past it, and the flag is not disabled.
+func (s State) Off(variant string) bool {
+	return s.Present && s.Enabled && variant != "" && s.DefaultVariant == variant && !s.Targeting
+}
+
+// Word is the state for people: "off", "on", "on for some", "disabled" or "missing".
+func (s State) Word(off string) string {
+	switch {
+	case !s.Present:
+		return "missing"
+	case !s.Enabled:
+		return "disabled"
+	case s.Off(off):
+		return "off"
+	case s.Targeting:
+		return "on for some"
+	}
+	return "on"
+}
+
+// A Splice replaces Old, which stands at byte Offset, by New.
+type Splice struct {
+	Offset int    `json:"offset"`
+	Old    string `json:"old"`
+	New    string `json:"new"`
+}
+
+// A Patch is splices in ascending order, none overlapping; offsets count from the text before
+// any of them was applied.
+type Patch []Splice
+
+// A Change is a planned write: pure data, shown, journaled as the intent, applied once.
+type Change struct {
+	Ref     Ref      `json:"ref"`
+	Mode    Mode     `json:"mode"`
+	Want    Want     `json:"want"`
+	Path    string   `json:"path"`  // where it will be written
+	Base    Revision `json:"base"`  // only this revision may be changed
+	After   Revision `json:"after"` // the revision that the change leads to
+	Diff    string   `json:"diff"`  // unified, for people
+	Forward Patch    `json:"forward"`
+	Inverse Patch    `json:"inverse"` // leads from After back to Base, byte for byte
+}
+
+// A Receipt says that a change was written. Before and After of a restore are those of the
+// change exchanged.
+type Receipt struct {
+	Change  Change    `json:"change"`
+	Before  Revision  `json:"before"`
+	After   Revision  `json:"after"`
+	Restore bool      `json:"restore"` // it was taken back
+	Already bool      `json:"already"` // it had been written before; nothing was written now
+	Written time.Time `json:"written"` // modification time of the source after the write
+}
+
+// A Switch is one source of flags.
+type Switch interface {
+	// Read returns the flag's state. A flag that the source does not have is ErrNotFound, with
+	// the state (Present is false) beside it; a source that cannot be edited is no error here,
+	// State.ReadOnly says it.
+	Read(ctx context.Context, r Ref) (State, error)
+	// Plan returns the change that turns the flag off for everybody. It is pure. It fails with
+	// ErrAlreadyOff, ErrNotFound, ErrInvalid or ErrAmbiguousEdit.
+	Plan(s State, m Mode, w Want) (Change, error)
+	// TurnOff writes c if the source still is at c.Base, else ErrConflict. If it is at c.After
+	// already, nothing is written and Receipt.Already is set, so that it may be repeated after a
+	// crash. It fails with ErrReadOnly, ErrManagedElsewhere, ErrForbidden and ErrInvalid before
+	// anything is changed.
+	TurnOff(ctx context.Context, c Change) (Receipt, error)
+	// Restore takes back what rc says was written, if the source still is at rc.After, else
+	// ErrConflict: it never undoes somebody else's edit.
+	Restore(ctx context.Context, rc Receipt) (Receipt, error)
+}
+
+// What can go wrong, for errors.Is.
+var (
+	// ErrConflict: the source is not at the revision that the change was planned on.
+	ErrConflict = errors.New("changed by somebody else")
+	// ErrAlreadyOff: there is nothing to turn off.
+	ErrAlreadyOff = errors.New("already off")
+	// ErrNotFound: the source has no such flag, or does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrReadOnly: the source cannot be written.
+	ErrReadOnly = errors.New("read-only")
+	// ErrForbidden: the source can be written, but not by this process.
+	ErrForbidden = errors.New("not permitted")
+	// ErrInvalid: the source, or the change, makes no sense to flagd.
+	ErrInvalid = errors.New("invalid")
+	// ErrAmbiguousEdit: the source can be read in two ways, or an edit would touch more than the
+	// flag.
+	ErrAmbiguousEdit = errors.New("cannot be edited safely")
+	// ErrManagedElsewhere: the source is a copy of something else, which would overwrite it.
+	ErrManagedElsewhere = errors.New("managed elsewhere")
+	// ErrUnproven: not everybody was seen to get the off variant.
+	ErrUnproven = errors.New("not proved off")
+)
+
+// An Error is one of the failures above, about one flag.
+type Error struct {
+	Ref  Ref
+	Path string // file or address
+	What string // what was found and what to do, for people
+	Err  error  // wraps one of the sentinels above
+}
+
+func (e *Error) Error() string {
+	s := e.Path
+	if e.Ref.Key != "" {
+		s = fmt.Sprintf("flag %s in %s", e.Ref.Key, e.Path)
+	}
+	if e.What == "" {
+		return fmt.Sprintf("%s: %v", s, e.Err)
+	}
+	return fmt.Sprintf("%s: %v: %s", s, e.Err, e.What)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// A Probe is one evaluation context: attributes by name, targetingKey among them.
+type Probe map[string]any
+
+// A ViewpointKind is how a proof looked at the flag.
+type ViewpointKind string
+
+// The kinds. File is the file that driftwatch itself may have written; OFREP is a server that
+// the application may ask too.
+const (
+	File  ViewpointKind = "file"
+	OFREP ViewpointKind = "ofrep"
+)
+
+// A Viewpoint is from where a flag was evaluated.
+type Viewpoint struct {
+	Kind    ViewpointKind `json:"kind"`
+	Address string        `json:"address"` // path or URL, without credentials
+}
+
+// A Question is what is asked of a viewpoint.
+type Question struct {
+	Key      string
+	Want     Want
+	Variants map[string]any // of the flag; one with another value than Want's becomes the "on" default
+	Probes   []Probe        // at least one
+}
+
+// An Answer is how often one evaluation was answered in the same way.
+type Answer struct {
+	Context string `json:"context"` // of the first context that got it, as JSON
+	Default string `json:"default"` // "on" or "off": the code default that was passed, "" = either
+	Value   string `json:"value"`   // as JSON
+	Variant string `json:"variant"`
+	Reason  string `json:"reason"`
+	Error   string `json:"error"`
+	Count   int    `json:"count"` // evaluations in the last round with this answer
+	Clean   bool   `json:"clean"` // it is the answer that was wanted
+}
+
+// Evidence is what was seen while proving that a flag is off.
+type Evidence struct {
+	Viewpoint Viewpoint     `json:"viewpoint"`
+	Proved    bool          `json:"proved"`
+	Contexts  int           `json:"contexts"`
+	Rounds    int           `json:"rounds"` // clean ones in a row at the end
+	Answers   []Answer      `json:"answers"`
+	Notes     []string      `json:"notes,omitempty"` // errors that the provider itself told
+	Took      time.Duration `json:"took"`
+	At        time.Time     `json:"at"` // end of the proof
+}
+
+// A Prover looks at a flag from one viewpoint.
+type Prover interface {
+	// Prove returns nil when every answer to q was q.Want in enough rounds in a row, else
+	// ErrUnproven when the time is over, with what was seen. Evidence is filled in both cases.
+	Prove(ctx context.Context, q Question, within time.Duration) (Evidence, error)
+	// Served evaluates q once.
+	Served(ctx context.Context, q Question) (Serving, error)
+	// Viewpoint says from where it looks.
+	Viewpoint() Viewpoint
+}
+
+// Serving is who gets what, seen once.
+type Serving struct {
+	Viewpoint Viewpoint
+	Contexts  int
+	Suspect   int // contexts that get a variant other than the wanted one
+	Off       int // contexts that get the wanted variant
+	Unknown   int // contexts that get the code's default, or an error
+	Answers   []Answer
+}
