@@ -40,6 +40,7 @@ type VersionSpan struct {
 	Target      string // job and instance, joined by a slash
 	Version     string
 	First, Last time.Time // first and last sample that showed it
+	Gone        bool      // Prometheus marked its end: the target went away, or its version did
 }
 
 // A Grid cuts time into steps anchored at an upgrade: step k is
