@@ -1,0 +1,735 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxName is the longest endpoint, in columns, that a sentence spells out. Routes of real
+// services stay below it; a label that somebody filled with a request body does not.
+const maxName = 80
+
+// name is the endpoint of c for sentences.
+func (r *Report) name(c Comparison) string { return middle(r.endpoint(c), maxName) }
+
+// endpoint is the endpoint of c, the service where the rule has no endpoint labels.
+func (r *Report) endpoint(c Comparison) string {
+	if e := strings.TrimSpace(printable(c.Endpoint)); e != "" {
+		return e
+	}
+	return r.service()
+}
+
+func (r *Report) service() string { return cut(printable(r.Service), maxName) }
+
+// signal is what is compared: "p99", with the signal's name where the report has several
+// histograms; the signal's name otherwise.
+func (r *Report) signal(c Comparison) string {
+	name := cut(printable(c.Signal), 30)
+	if c.Kind != "histogram" || !c.Quantile.Known() {
+		return name
+	}
+	p := quantileName(c.Quantile)
+	for _, o := range r.Comparisons {
+		if o.Kind == "histogram" && o.Signal != c.Signal {
+			return name + " " + p
+		}
+	}
+	return p
+}
+
+// quantileName is p99 for 0.99, p99.9 for 0.999.
+func quantileName(q Number) string {
+	return "p" + strconv.FormatFloat(math.Round(float64(q)*1e6)/1e4, 'f', -1, 64)
+}
+
+// slowest is "the slowest 1 %" for 0.99.
+func slowest(q Number) string {
+	return "the slowest " + strconv.FormatFloat(math.Round((1-float64(q))*1e6)/1e4, 'f', -1, 64) + " %"
+}
+
+// version is what the upgrade went to, for "after …".
+func (r *Report) version() string {
+	if r.Deploy == nil || r.Deploy.To == "" {
+		return "the upgrade"
+	}
+	return cut(printable(string(r.Deploy.To)), 40)
+}
+
+// subject is the service with its version: "checkout-api 2.42.0".
+func (r *Report) subject() string {
+	if r.Deploy == nil || r.Deploy.To == "" {
+		return r.service()
+	}
+	return r.service() + " " + r.version()
+}
+
+// reference is the instant whose day goes without saying: that of the upgrade.
+func (r *Report) reference() time.Time {
+	switch {
+	case r.Deploy == nil:
+		return r.Now.Time
+	case r.Deploy.At.IsZero():
+		return r.Deploy.Started.Time
+	}
+	return r.Deploy.At.Time
+}
+
+// size is the change with its interval, in brackets.
+func size(c Comparison) string {
+	if !c.Change.Ratio.Known() {
+		return ""
+	}
+	if !c.Change.CI99[0].Known() && !c.Change.CI99[1].Known() {
+		return fmt.Sprintf(" (%s, no interval can be given)", change(c.Change.Ratio))
+	}
+	return fmt.Sprintf(" (%s, 99 %% interval %s)", change(c.Change.Ratio), interval(c.Change.CI99, " to "))
+}
+
+// moved says what c did, as a sentence without its full stop: "the slowest 1 % of GET /
+// took 784 ms instead of 390 ms (+101 %, 99 % interval +92 to +109 %)".
+func (r *Report) moved(c Comparison) string {
+	before, bu := level(c.Baseline, c.Unit)
+	after, au := level(c.Post, c.Unit)
+	over := func(digits, suffix string) string {
+		if rest, ok := strings.CutPrefix(digits, ">"); ok {
+			return "more than " + rest + suffix
+		}
+		return digits + suffix
+	}
+	known := before != unknown && after != unknown
+	if c.Kind == "histogram" && c.Quantile.Known() {
+		if !known {
+			return fmt.Sprintf("%s of %s changed%s", r.signal(c), r.name(c), size(c))
+		}
+		return fmt.Sprintf("%s of %s took %s instead of %s%s", slowest(c.Quantile), r.name(c), over(after, au), over(before, bu), size(c))
+	}
+	verb := "rose"
+	if c.Change.Ratio < 0 {
+		verb = "fell"
+	}
+	if !known {
+		return fmt.Sprintf("%s of %s %s%s", r.signal(c), r.name(c), verb, size(c))
+	}
+	return fmt.Sprintf("%s of %s %s from %s%s", r.signal(c), r.name(c), verb, between(c.Baseline, c.Post, c.Unit, " to "), size(c))
+}
+
+// of is the rows with one of the verdicts, worst first.
+func (r *Report) of(verdicts ...Verdict) []Comparison {
+	var out []Comparison
+	for _, c := range r.Comparisons {
+		if slices.Contains(verdicts, c.Verdict) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// open is what is neither confirmed nor excluded: the suspected first, then as they stand.
+func (r *Report) open() []Comparison {
+	rows := r.of(Undecided, PreExisting, Transient)
+	slices.SortStableFunc(rows, func(a, b Comparison) int {
+		rank := func(c Comparison) int {
+			switch {
+			case c.Suspected:
+				return 0
+			case c.Verdict == PreExisting:
+				return 1
+			case c.Verdict == Transient:
+				return 2
+			}
+			return 3
+		}
+		return rank(a) - rank(b)
+	})
+	return rows
+}
+
+// verdictText is the verdict in whole sentences.
+func (r *Report) verdictText() string {
+	var s []string
+	switch r.Verdict {
+	case Regressed:
+		s = append(s, r.regressedText()...)
+	case CouldNotCheck:
+		s = append(s, r.couldNotCheckText()...)
+	case NotEnoughData:
+		s = append(s, r.notEnoughText()...)
+	case Undecided:
+		s = append(s, r.undecidedText()...)
+	default:
+		s = append(s, r.noRegressionText()...)
+	}
+	return strings.Join(s, " ")
+}
+
+func (r *Report) regressedText() []string {
+	rows := r.of(Regressed)
+	head := r.headline(rows[0])
+	var s []string
+	s = append(s, head)
+	for _, c := range rows[1:min(3, len(rows))] {
+		s = append(s, sentence(r.moved(c)))
+	}
+	if n := len(rows) - 3; n > 0 {
+		s = append(s, fmt.Sprintf("%d more %s confirmed.", n, plural(n, "rise is", "rises are")))
+	}
+	for _, a := range r.actionsLast() {
+		s = append(s, r.actionText(a))
+	}
+	if len(r.Actions) == 0 {
+		s = append(s, "No action was taken.")
+	}
+	if t := r.recoveryText(); t != "" {
+		s = append(s, t)
+	}
+	return s
+}
+
+// headline is the sentence on the worst row, in the words of the rule's label.
+func (r *Report) headline(c Comparison) string {
+	what := r.service()
+	if r.Label != "" {
+		what = strings.TrimSuffix(sentence(cut(printable(string(r.Label)), maxName)), ".")
+	}
+	after := "after " + r.version()
+	if r.Label != "" {
+		after = "after " + r.subject()
+		if r.Deploy == nil || r.Deploy.To == "" {
+			after = "after the upgrade of " + r.service()
+		}
+	}
+	if c.Kind == "histogram" {
+		how := "slower"
+		if c.Change.Ratio < 0 {
+			how = "faster"
+		}
+		return what + " became " + how + " " + after + ": " + r.moved(c) + "."
+	}
+	return what + " changed " + after + ": " + r.moved(c) + "."
+}
+
+// actionsLast are the actions that still count: the last one on each flag.
+func (r *Report) actionsLast() []Action {
+	var out []Action
+	for i, a := range r.Actions {
+		if !slices.ContainsFunc(r.Actions[i+1:], func(b Action) bool { return b.Flag == a.Flag }) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// verifiedWords are what may be said of a proved action: driftwatch reading back the file
+// that it wrote is not the application having seen it.
+func verifiedWords(a Action) string {
+	if a.Viewpoint == "file" {
+		return "verified off in the file"
+	}
+	return "verified off"
+}
+
+func flagName(a Action) string { return cut(printable(string(a.Flag)), maxName) }
+
+// actionText is what was done, or was not done and why, as a sentence.
+func (r *Report) actionText(a Action) string {
+	flag := flagName(a)
+	when := ""
+	if !a.At.IsZero() {
+		when = " " + clock(a.At.Time, r.reference()) + " UTC"
+	}
+	switch a.Outcome {
+	case Verified:
+		text := fmt.Sprintf("Flag %s off%s%s, %s", flag, when, revisions(a), verifiedWords(a))
+		if a.VerifiedAfterS != nil {
+			text += " in " + span(seconds(*a.VerifiedAfterS))
+		}
+		return text + evaluated(a) + "."
+	case WrittenNotVerified:
+		text := fmt.Sprintf("Flag %s may still be on: it was written off%s%s, but that could not be verified", flag, when, revisions(a))
+		if e := a.Evaluations; e != nil {
+			text = fmt.Sprintf("Flag %s may still be on: it was written off%s%s, but %d of %d evaluations gave something else", flag, when, revisions(a), e.Total-e.Off, e.Total)
+			if e.WaitedS > 0 {
+				text += " after " + span(seconds(e.WaitedS))
+			}
+			if e.Reason != "" {
+				text += " (reason " + printable(string(e.Reason)) + ")"
+			}
+		}
+		return text + detail(a) + ". A person is needed."
+	case Failed:
+		return fmt.Sprintf("Flag %s could not be turned off%s%s. A person is needed.", flag, when, detail(a))
+	case AlreadyOff:
+		return fmt.Sprintf("Flag %s is already off%s; nothing was written.", flag, detail(a))
+	case DryRun:
+		text := fmt.Sprintf("Would turn off %s", flag)
+		if a.Revision[0] != "" {
+			text += " (revision " + printable(string(a.Revision[0])) + ")"
+		}
+		if len(a.Missing) > 0 {
+			return text + "; what is missing is " + list(a.Missing) + "."
+		}
+		return text + "."
+	}
+	if flag == "" {
+		return "No action was taken: " + reasonText(a) + detail(a) + "."
+	}
+	return fmt.Sprintf("Flag %s was left alone: %s%s.", flag, reasonText(a), detail(a))
+}
+
+func revisions(a Action) string {
+	if a.Revision[0] == "" || a.Revision[1] == "" {
+		return ""
+	}
+	return fmt.Sprintf(", revision %s → %s", printable(string(a.Revision[0])), printable(string(a.Revision[1])))
+}
+
+func evaluated(a Action) string {
+	if a.Evaluations == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%d of %d evaluations)", a.Evaluations.Off, a.Evaluations.Total)
+}
+
+func detail(a Action) string {
+	if a.Detail == "" {
+		return ""
+	}
+	return " (" + cut(printable(string(a.Detail)), 200) + ")"
+}
+
+// reasonText is why an action was refused.
+func reasonText(a Action) string {
+	switch a.Reason {
+	case ReasonDryRun:
+		return "this was a dry run"
+	case ReasonNoFlag:
+		return "no flag of the rule is behind what regressed"
+	case ReasonServiceWide:
+		return "endpoints that are not behind the flag rose as well, so the flag is probably not the cause"
+	case ReasonNoControls:
+		return "there is nothing to tell the flag from the restart: too few control endpoints could be judged"
+	case ReasonGoneAgain:
+		return "the rise was gone again at the last look"
+	case ReasonStale:
+		return "what was judged is too long ago to act on"
+	case ReasonCouldNotCheck:
+		return "another endpoint behind the same flag could not be checked"
+	case ReasonNotServed:
+		return "nobody is served the suspect variant, so the flag is not the cause"
+	case ReasonNoExposure:
+		return "no requests run behind the flag, so the flag is not the cause"
+	case ReasonAlreadyOff:
+		return "it is already off"
+	case ReasonReadOnly:
+		return "its source is read-only"
+	case ReasonMuted:
+		return "the rule mutes actions at this time"
+	case ReasonBudget:
+		return "the budget of actions is used up"
+	case ReasonStopFile:
+		return "the stop file is there"
+	case ReasonPersonRestored:
+		return "a person turned it on again after driftwatch had turned it off"
+	case ReasonPath:
+		return "the rule's upgrade path does not name it"
+	case ReasonShortHistory:
+		return "the history is short, and the rule does not allow to act on that"
+	case "":
+		return "no reason was recorded"
+	}
+	return printable(string(a.Reason))
+}
+
+// recoveryText is the state of the recovery as a sentence, "" where there is none.
+func (r *Report) recoveryText() string {
+	why := ""
+	if r.Recovery.Detail != "" {
+		why = " (" + cut(printable(string(r.Recovery.Detail)), 200) + ")"
+	}
+	since := ""
+	if !r.Recovery.Since.IsZero() {
+		since = " since " + clock(r.Recovery.Since.Time, r.reference()) + " UTC"
+	}
+	switch r.Recovery.State {
+	case RecoveryWatching:
+		return "Whether the numbers come back is being watched" + why + "."
+	case Recovered:
+		return "In the usual range" + since + why + "."
+	case NotRecovered:
+		return "The numbers did not come back: the flag was probably not the cause, or not the only one" + why + "."
+	case RecoveryUnclear:
+		return "Whether the numbers came back cannot be told with this traffic" + why + "."
+	case Superseded:
+		return "The upgrade was undone or replaced, so the watch ended" + why + "."
+	}
+	return ""
+}
+
+func (r *Report) couldNotCheckText() []string {
+	if f := r.Failure; f != nil {
+		s := []string{sentence(printable(f.Title))}
+		if r.count(Regressed)+r.count(NoMeaningfulRise) == 0 {
+			s = append(s, "Nothing is known about this upgrade; nothing was changed.")
+		}
+		return s
+	}
+	rows := r.of(CouldNotCheck)
+	s := []string{fmt.Sprintf("%d of %d comparisons could not be checked.", len(rows), len(r.Comparisons))}
+	var notes []string
+	for _, c := range rows {
+		if n := cut(printable(string(c.Note)), 200); n != "" && !slices.Contains(notes, n) {
+			notes = append(notes, n)
+		}
+	}
+	for _, n := range notes[:min(3, len(notes))] {
+		s = append(s, sentence(n))
+	}
+	if len(rows) == len(r.Comparisons) {
+		return append(s, "Nothing is known about this upgrade; nothing was changed.")
+	}
+	return append(s, "No regression is confirmed in the others; nothing was changed.")
+}
+
+func (r *Report) notEnoughText() []string {
+	switch {
+	case r.Deploy == nil:
+		return []string{"No upgrade of " + r.service() + " was found, so there is nothing to compare."}
+	case r.Deploy.At.IsZero():
+		s := fmt.Sprintf("The rollout of %s is still in progress", r.subject())
+		if n := r.Needs; n != nil && n.Need > 0 {
+			s += fmt.Sprintf(": %s of %s targets run the new version", count(n.Have), count(n.Need))
+		}
+		return []string{s + "."}
+	case len(r.Comparisons) == 0:
+		return []string{"The rule's signals have no endpoint to compare."}
+	}
+	rows := r.of(NotEnoughData)
+	s := []string{fmt.Sprintf("%d of %d comparisons have not enough data to be judged.", len(rows), len(r.Comparisons))}
+	for _, c := range rows[:min(3, len(rows))] {
+		s = append(s, sentence(fmt.Sprintf("%s %s: %s", r.name(c), r.signal(c), r.needs(c))))
+	}
+	if n := r.count(NoMeaningfulRise) + r.count(Improved); n > 0 {
+		s = append(s, fmt.Sprintf("No rise that matters in %d.", n))
+	}
+	return s
+}
+
+// needs is what c lacks: "61 of 1 200 requests, enough about 19:45 UTC".
+func (r *Report) needs(c Comparison) string {
+	var parts []string
+	if n := c.Needs; n != nil {
+		parts = append(parts, r.lacking(*n))
+	}
+	if c.Note != "" {
+		parts = append(parts, cut(printable(string(c.Note)), 200))
+	}
+	if len(parts) == 0 {
+		return "not enough data"
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (r *Report) lacking(n Needs) string {
+	of := map[string]string{
+		"placebos": "placebo deploys in history", "events": "events", "requests": "requests", "steps": "steps with data",
+		"history": "steps of history", "buckets": "usable bucket bounds", "rollout": "targets on the new version",
+	}[n.Of]
+	if of == "" {
+		of = printable(n.Of)
+	}
+	var s string
+	switch {
+	case n.Have.Known() && n.Need.Known():
+		s = fmt.Sprintf("%s of %s %s", count(n.Have), count(n.Need), of)
+	case n.Need.Known():
+		s = fmt.Sprintf("needs %s %s", count(n.Need), of)
+	default:
+		s = "too few " + of
+	}
+	if !n.When.IsZero() {
+		s += ", enough about " + clock(n.When.Time, r.reference()) + " UTC"
+	}
+	return s
+}
+
+func (r *Report) undecidedText() []string {
+	var s []string
+	rows := r.open()
+	over := r.Looks != nil && r.Looks.Next.IsZero()
+	c := rows[0]
+	switch {
+	case c.Verdict == PreExisting:
+		s = append(s, sentence(r.moved(c)), "That began before the upgrade, so it is not blamed on it.")
+	case c.Verdict == Transient:
+		s = append(s, sentence(r.moved(c)), "It went away by itself.")
+	case c.Suspected:
+		s = append(s, sentence(fmt.Sprintf("%s of %s may be %s%s", r.signal(c), r.name(c), direction(c), size(c))),
+			"That is neither confirmed nor excluded; no action is taken on it.")
+	case over:
+		s = append(s, sentence(fmt.Sprintf("Nothing is confirmed, and a rise cannot be excluded in %d of %d comparisons: %s %s %s",
+			len(rows), len(r.Comparisons), r.name(c), r.signal(c), bound(c))))
+	default:
+		s = append(s, fmt.Sprintf("Nothing is confirmed, and a rise cannot be excluded yet in %d of %d comparisons.", len(rows), len(r.Comparisons)))
+	}
+	if r.Looks != nil && !over {
+		s = append(s, r.nextLook())
+	}
+	return s
+}
+
+// bound is the most that c can have risen: "at most +38 %; 10 % cannot be excluded with this
+// traffic".
+func bound(c Comparison) string {
+	if !c.Change.Bound95.Known() {
+		return "no bound can be given with this traffic"
+	}
+	s := "at most " + change(c.Change.Bound95) + " (at 95 %)"
+	if c.Change.MinimumEffect.Known() && c.Change.Bound95 >= c.Change.MinimumEffect {
+		s += "; " + strings.TrimPrefix(change(c.Change.MinimumEffect), "+") + " cannot be excluded with this traffic"
+	}
+	return s
+}
+
+func direction(c Comparison) string {
+	if c.Change.Ratio < 0 {
+		return "lower"
+	}
+	return "higher"
+}
+
+func (r *Report) nextLook() string {
+	return fmt.Sprintf("Next look %s, last look %s UTC.", clock(r.Looks.Next.Time, r.reference()), clock(r.Looks.Last.Time, r.reference()))
+}
+
+func (r *Report) noRegressionText() []string {
+	n := r.count(NoMeaningfulRise)
+	s := []string{fmt.Sprintf("No rise that matters in %d of %d comparisons of %s.", n+r.count(Improved), len(r.Comparisons), r.subject())}
+	if b := r.bounds(); b != "" {
+		s = append(s, "A larger rise is excluded at 95 %: "+b+".")
+	}
+	if rows := r.of(Improved); len(rows) > 0 {
+		s = append(s, sentence("improved: "+r.moved(rows[0])))
+	}
+	return s
+}
+
+// bounds are the largest bounds of the rows without a meaningful rise, per signal: "p99 at
+// most +4.6 %".
+func (r *Report) bounds() string {
+	var names []string
+	worst := map[string]Number{}
+	for _, c := range r.of(NoMeaningfulRise) {
+		if !c.Change.Bound95.Known() {
+			continue
+		}
+		s := r.signal(c)
+		if _, ok := worst[s]; !ok {
+			names = append(names, s)
+			worst[s] = c.Change.Bound95
+		}
+		worst[s] = max(worst[s], c.Change.Bound95)
+	}
+	slices.Sort(names)
+	for i, s := range names {
+		names[i] = s + " at most " + change(worst[s])
+	}
+	return strings.Join(names, ", ")
+}
+
+// statusLine is the verdict, what was done and the state now, on one line.
+func (r *Report) statusLine() string {
+	parts := append([]string{verdictWords(r)}, r.actionWords()...)
+	if w := r.recoveryWords(); w != "" {
+		parts = append(parts, w)
+	}
+	return r.subject() + ": " + strings.Join(parts, ", ")
+}
+
+func verdictWords(r *Report) string {
+	switch r.Verdict {
+	case Regressed:
+		return "regression confirmed"
+	case CouldNotCheck:
+		return "could not check"
+	case Undecided:
+		return "undecided"
+	case NotEnoughData:
+		switch {
+		case r.Deploy == nil:
+			return "no upgrade found"
+		case r.Deploy.At.IsZero():
+			return "rollout in progress"
+		}
+		return "not enough data"
+	}
+	return "no regression"
+}
+
+// actionWords are the actions in a few words each, the most urgent first.
+func (r *Report) actionWords() []string {
+	if r.Verdict != Regressed {
+		return nil
+	}
+	var out []string
+	actions := r.actionsLast()
+	slices.SortStableFunc(actions, func(a, b Action) int { return urgency(a) - urgency(b) })
+	for _, a := range actions {
+		w := ""
+		switch a.Outcome {
+		case Verified:
+			w = "flag off, verified"
+			if a.Viewpoint == "file" {
+				w = "flag off, verified off in the file"
+			}
+		case WrittenNotVerified:
+			w = "flag not verified off: needs a person"
+		case Failed:
+			w = "flag not turned off: needs a person"
+		case AlreadyOff:
+			w = "flag already off"
+		case DryRun:
+			w = "no action (dry run)"
+		default:
+			w = "no action (" + strings.ReplaceAll(printable(orElse(string(a.Reason), "refused")), "_", " ") + ")"
+			if a.Reason == ReasonServiceWide {
+				w = "no action (service-wide)"
+			}
+		}
+		if !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, "no action")
+	}
+	return out
+}
+
+func urgency(a Action) int {
+	return slices.Index([]Outcome{WrittenNotVerified, Failed, Verified, AlreadyOff, DryRun, Refused}, a.Outcome)
+}
+
+func (r *Report) recoveryWords() string {
+	if r.Verdict != Regressed {
+		return ""
+	}
+	switch r.Recovery.State {
+	case RecoveryWatching:
+		return "watching the recovery"
+	case Recovered:
+		return "recovered"
+	case NotRecovered:
+		return "not recovered"
+	case RecoveryUnclear:
+		return "recovery unclear"
+	case Superseded:
+		return "superseded"
+	}
+	return ""
+}
+
+// evidence are the facts that the judgement, the actions and the recovery hold.
+func (r *Report) evidence(in Input) []Evidence {
+	out := []Evidence{}
+	add := func(id string, holds bool, format string, args ...any) {
+		out = append(out, Evidence{id, holds, fmt.Sprintf(format, args...)})
+	}
+	rows := r.of(Regressed)
+	if n := in.Judgement.Controls; n > 0 {
+		if in.Judgement.ControlsRisen {
+			add("controls_unchanged", false, "not all of the %d control endpoints, which are not behind the flag, were unchanged: at least one rose as well", n)
+		} else {
+			add("controls_unchanged", true, "none of the %d control endpoints, which are not behind the flag, rose", n)
+		}
+	}
+	if len(rows) > 0 {
+		add("began_with_upgrade", true, "%s had not risen shortly before the rollout began", r.names(rows))
+		if n := in.Judgement.Placebos; n > 0 {
+			history := "the service's own history"
+			if r.Calibration.History == "generated" {
+				history = "generated history"
+			}
+			add("beyond_placebos", true, "the rise was ranked among placebo deploys in %s: at least %d of the endpoint's own, %s pooled",
+				history, n, count(Number(in.Judgement.Pooled)))
+		}
+		gone := slices.DeleteFunc(slices.Clone(rows), func(c Comparison) bool { return c.StillThere == nil || *c.StillThere })
+		if len(gone) == 0 {
+			add("still_there", true, "at the last look the rise was still there")
+		} else {
+			add("still_there", false, "%s %s no longer raised at the last look", r.names(gone), plural(len(gone), "was", "were"))
+		}
+	}
+	if rows := r.of(PreExisting); len(rows) > 0 {
+		add("pre_existing", true, "%s had risen before the rollout began and %s not blamed on it", r.names(rows), plural(len(rows), "is", "are"))
+	}
+	for _, a := range r.actionsLast() {
+		if e := a.Exposure; e != nil && e.Before != nil {
+			add("exposure", *e.Before > 0, "%s ran for %s of requests", flagName(a), share(*e.Before))
+		}
+		switch a.Outcome {
+		case Verified:
+			add("flag_off", true, "%s is %s%s", flagName(a), verifiedWords(a), evaluated(a))
+		case WrittenNotVerified, Failed:
+			add("flag_off", false, "%s is not verified off", flagName(a))
+		}
+	}
+	switch r.Recovery.State {
+	case Recovered:
+		add("went_away", true, "it went away when the flag went off")
+	case NotRecovered:
+		add("went_away", false, "it did not go away when the flag went off")
+	}
+	return out
+}
+
+// names are the endpoints and signals of up to two rows, and how many more there are.
+func (r *Report) names(rows []Comparison) string {
+	var out []string
+	for _, c := range rows[:min(2, len(rows))] {
+		out = append(out, r.name(c)+" "+r.signal(c))
+	}
+	if n := len(rows) - 2; n > 0 {
+		out = append(out, fmt.Sprintf("%d more", n))
+	}
+	return list(out)
+}
+
+// list joins words by commas and "and".
+func list(words []string) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, printable(w))
+	}
+	if len(out) < 2 {
+		return strings.Join(out, "")
+	}
+	return strings.Join(out[:len(out)-1], ", ") + " and " + out[len(out)-1]
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// sentence is s with a capital letter and a full stop, unless it begins with a name that is
+// written in small letters on purpose (one with a digit, a dash, a slash or a dot in it).
+func sentence(s string) string {
+	first, _, _ := strings.Cut(s, " ")
+	if !strings.ContainsAny(first, "0123456789-_/.") {
+		c, size := utf8.DecodeRuneInString(s)
+		s = string(unicode.ToUpper(c)) + s[size:]
+	}
+	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "…") {
+		return s
+	}
+	return s + "."
+}
