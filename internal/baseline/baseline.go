@@ -8,6 +8,8 @@
 package baseline
 
 import (
+	"math"
+
 	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
 )
@@ -43,7 +45,17 @@ func (g Geometry) BaselineStart() int { return -g.Gap - g.Before }
 func (g Geometry) Stride() int { return max(1, g.Before/3) }
 
 // Looks is the number of looks from the first to the last.
-func (g Geometry) Looks() int { return g.Horizon - g.FirstLook + 1 }
+func (g Geometry) Looks() int { return max(0, g.Horizon-g.FirstLook+1) }
+
+// weightExponent is how fast a look gains weight in the sequential maximum. At 0 the noisy
+// first looks fill the null distribution and a 50 % slower tail is found in 58 % of upgrades;
+// at 0.25 in 75 %, median delay 27 minutes; at 0.5 in 80 %, 33 minutes. (research, section 2)
+const weightExponent = 0.25
+
+// Weight is what z at look t counts in the sequential maximum: (t / Horizon)^0.25.
+func (g Geometry) Weight(t int) float64 {
+	return math.Pow(float64(t)/float64(g.Horizon), weightExponent)
+}
 
 // Buckets are the requests of one endpoint in each bucket of its histogram, cumulative over
 // Bounds as in Prometheus, summed over the baseline and over the post window.
@@ -68,7 +80,7 @@ type Calibration struct {
 	Class         int     `json:"class"`           // count class of EventsPerStep: 0 (<.5), 1 (.5-2), 2 (2-8), 3 (>8); level: 0
 	Placebos      int     `json:"placebos"`        // valid ones
 
-	Looks []LookCalibration `json:"looks"` // one per look of the geometry
+	Looks []LookCalibration `json:"looks"` // one per look of the geometry; none without placebos
 
 	// Maxima are the placebos' own weighted sequential maxima of z up to the horizon, ascending;
 	// Minima the same of -z.
@@ -86,6 +98,7 @@ type LookCalibration struct {
 	LoadMean float64 `json:"load_mean"` // of L over the placebos
 	LoadVar  float64 `json:"load_var"`  // of L over the placebos, 1/N
 	Tau2     float64 `json:"tau2"`      // variance of the adjusted difference beyond counting noise
+	Placebos int     `json:"placebos"`  // that this look could be made at
 }
 
 // A Look is one comparison of post window and baseline, t steps after the upgrade.
