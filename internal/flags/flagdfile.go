@@ -1,0 +1,449 @@
+package flags
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A FlagdFile is a file of flag definitions that flagd reads, JSON or YAML by its extension,
+// edited in place: one changed line where the flag's text allows it, and nothing but the flag.
+type FlagdFile struct {
+	name string
+	path string
+}
+
+// NewFlagdFile returns the source of that name in the file at path.
+func NewFlagdFile(name, path string) *FlagdFile { return &FlagdFile{name, path} }
+
+// Path is where the file is.
+func (f *FlagdFile) Path() string { return f.path }
+
+func (f *FlagdFile) fail(r Ref, err error) error {
+	sentinel, what := err, ""
+	for _, s := range []error{ErrConflict, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrForbidden, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere} {
+		if errors.Is(err, s) {
+			sentinel = s
+			what = strings.TrimPrefix(strings.TrimPrefix(err.Error(), s.Error()), ": ")
+			break
+		}
+	}
+	return &Error{Ref: r, Path: f.path, What: what, Err: sentinel}
+}
+
+func revisionOf(text []byte) Revision {
+	sum := sha256.Sum256(text)
+	return Revision(hex.EncodeToString(sum[:]))
+}
+
+// locate finds a flag in the text of the file.
+func (f *FlagdFile) locate(text []byte, key string) (flagText, error) {
+	switch strings.ToLower(filepath.Ext(f.path)) {
+	case ".json":
+		return locateJSON(text, key)
+	case ".yaml", ".yml":
+		return locateYAML(text, key)
+	}
+	return flagText{}, fmt.Errorf("%w: flagd reads .json, .yaml and .yml", ErrInvalid)
+}
+
+// read returns the bytes of the file and where they really are.
+func (f *FlagdFile) read() (text []byte, resolved string, err error) {
+	resolved, err = filepath.EvalSymlinks(f.path)
+	if err == nil {
+		text, err = os.ReadFile(resolved)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w: no such file", ErrNotFound)
+	case errors.Is(err, fs.ErrPermission):
+		err = fmt.Errorf("%w: %w", ErrForbidden, err)
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return text, resolved, err
+}
+
+// Read implements Switch.
+func (f *FlagdFile) Read(ctx context.Context, r Ref) (State, error) {
+	s := State{Ref: r, Path: f.path}
+	if err := ctx.Err(); err != nil {
+		return s, err
+	}
+	text, resolved, err := f.read()
+	if err != nil {
+		return s, f.fail(r, err)
+	}
+	s.Revision, s.Raw = revisionOf(text), text
+	t, err := f.locate(text, r.Key)
+	if err != nil {
+		return s, f.fail(r, err)
+	}
+	if info, err := os.Stat(resolved); err == nil {
+		s.Changed = info.ModTime()
+	}
+	if err := f.writable(resolved); err != nil {
+		s.ReadOnly = f.fail(Ref{}, err).(*Error).What
+	}
+	if !t.present {
+		return s, f.fail(r, fmt.Errorf("%w: %s", ErrNotFound, suggest(r.Key, t.keys)))
+	}
+	s.Present, s.Enabled = true, t.state == "ENABLED"
+	s.DefaultVariant, s.Variants, s.Targeting = t.defaultVariant, t.variants, t.targeted()
+	s.Probes = contextsOf(t.targeting)
+	return s, nil
+}
+
+// suggest names the flag that was probably meant.
+func suggest(key string, keys []string) string {
+	best, least := "", max(3, len(key)/3)+1
+	for _, k := range keys {
+		if d := distance(key, k); d < least {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return fmt.Sprintf("it has %d other flags", len(keys))
+	}
+	return fmt.Sprintf("did you mean %q?", best)
+}
+
+// distance is the Levenshtein distance of two words, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Plan implements Switch: the default becomes w.Variant and the targeting becomes {}; a flag
+// that is one line in the file stays one.
+func (f *FlagdFile) Plan(s State, m Mode, w Want) (Change, error) {
+	c, err := f.plan(s, m, w)
+	if err != nil {
+		return Change{}, f.fail(s.Ref, err)
+	}
+	return c, nil
+}
+
+func (f *FlagdFile) plan(s State, m Mode, w Want) (Change, error) {
+	if m != OffVariant {
+		return Change{}, fmt.Errorf("%w: mode %s: a disabled flag serves the default in the application's code, which nobody can check from here; name a variant that means off", ErrInvalid, m)
+	}
+	t, err := f.locate(s.Raw, s.Ref.Key)
+	if err != nil {
+		return Change{}, err
+	}
+	value, defined := t.variants[w.Variant]
+	switch {
+	case !t.present:
+		return Change{}, fmt.Errorf("%w: %s", ErrNotFound, suggest(s.Ref.Key, t.keys))
+	case !defined:
+		return Change{}, fmt.Errorf("%w: it has no variant %q, only %s", ErrInvalid, w.Variant, names(t.variants))
+	case t.state != "ENABLED":
+		return Change{}, fmt.Errorf("%w: its state is %s, so it serves the default in the application's code and no variant", ErrInvalid, t.state)
+	case t.defaultVariant == w.Variant && !t.targeted():
+		return Change{}, fmt.Errorf("%w: revision %s", ErrAlreadyOff, revisionOf(s.Raw).Short())
+	}
+	w.Value = value
+	patch := t.patch(w.Variant)
+	after, err := patch.Apply(s.Raw)
+	if err != nil {
+		return Change{}, err
+	}
+	c := Change{
+		Ref: s.Ref, Mode: m, Want: w, Path: f.path,
+		Base: revisionOf(s.Raw), After: revisionOf(after),
+		Diff: diff(filepath.Base(f.path), s.Raw, after), Forward: patch, Inverse: patch.inverse(),
+	}
+	return c, f.check(c, s.Raw, after)
+}
+
+func names(variants map[string]any) string {
+	var out []string
+	for v := range variants {
+		out = append(out, fmt.Sprintf("%q", v))
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// check compares a text and what a change makes of it: nothing but the flag's default and
+// targeting differ, flagd takes the result, and it serves what is wanted.
+func (f *FlagdFile) check(c Change, before, after []byte) error {
+	var decoded [2]any
+	for i, text := range [][]byte{before, after} {
+		s, err := toJSON(f.path, text)
+		if err != nil {
+			return fmt.Errorf("%w: the edited text cannot be read: %w", ErrAmbiguousEdit, err)
+		}
+		if decoded[i], err = decodeJSON([]byte(s)); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	if paths := unplanned(c.Ref.Key, decoded[0], decoded[1]); len(paths) > 0 {
+		return fmt.Errorf("%w: the edit would change %s too", ErrAmbiguousEdit, strings.Join(paths, ", "))
+	}
+	t, err := f.locate(after, c.Ref.Key)
+	if err != nil {
+		return err
+	}
+	if t.defaultVariant != c.Want.Variant || t.targeted() {
+		return fmt.Errorf("%w: the edit would not turn it off", ErrAmbiguousEdit)
+	}
+	set, err := loadFlagd(f.path, after)
+	if err != nil {
+		return err
+	}
+	return set.serves(c.Ref.Key, c.Want.Variant)
+}
+
+// TurnOff implements Switch.
+func (f *FlagdFile) TurnOff(ctx context.Context, c Change) (Receipt, error) {
+	rc := Receipt{Change: c, Before: c.Base, After: c.After}
+	err := f.write(ctx, &rc, c.Forward, func(before, after []byte) error { return f.check(c, before, after) })
+	if err != nil {
+		return Receipt{}, f.failWrite(c.Ref, err)
+	}
+	return rc, nil
+}
+
+// Restore implements Switch. The file gets back the bytes it had, but a new modification time.
+func (f *FlagdFile) Restore(ctx context.Context, rc Receipt) (Receipt, error) {
+	c := rc.Change
+	back := Receipt{Change: c, Before: c.After, After: c.Base, Restore: true}
+	err := f.write(ctx, &back, c.Inverse, func(_, after []byte) error {
+		_, err := loadFlagd(f.path, after)
+		return err
+	})
+	if err != nil {
+		return Receipt{}, f.failWrite(c.Ref, err)
+	}
+	return back, nil
+}
+
+// failWrite leaves the end of a context as it is: it says nothing about the file.
+func (f *FlagdFile) failWrite(r Ref, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("flag %s in %s: %w", r.Key, f.path, err)
+	}
+	return f.fail(r, err)
+}
+
+// write brings the file from rc.Before to rc.After. At rc.After already it writes nothing; at
+// anything else it is ErrConflict.
+func (f *FlagdFile) write(ctx context.Context, rc *Receipt, p Patch, check func(before, after []byte) error) error {
+	_, resolved, err := f.read()
+	if err != nil {
+		return err
+	}
+	if err := f.writable(resolved); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, resolved)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	before, err := os.ReadFile(resolved)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConflict, err) // it was there a moment ago
+	}
+	switch now := revisionOf(before); now {
+	case rc.After:
+		rc.Already = true
+		return stampReceipt(rc, resolved)
+	case rc.Before:
+	default:
+		return fmt.Errorf("%w: expected revision %s, found %s; nothing was overwritten", ErrConflict, rc.Before.Short(), now.Short())
+	}
+	after, err := p.Apply(before)
+	if err != nil {
+		return err
+	}
+	if revisionOf(after) != rc.After {
+		return fmt.Errorf("%w: the change does not lead to revision %s", ErrInvalid, rc.After.Short())
+	}
+	if err := check(before, after); err != nil {
+		return err
+	}
+	if err := replace(ctx, resolved, rc.Before, after); err != nil {
+		return err
+	}
+	// A writer that ignores the lock may have come between the comparison and the rename.
+	seen, err := os.ReadFile(resolved)
+	if err != nil || revisionOf(seen) != rc.After {
+		return fmt.Errorf("%w: the file was overwritten right after the write", ErrConflict)
+	}
+	return stampReceipt(rc, resolved)
+}
+
+func stampReceipt(rc *Receipt, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	rc.Written = info.ModTime()
+	return nil
+}
+
+// writable says why the file cannot be replaced, before anything is tried. A file or folder
+// without any write bit is read-only by the will of its owner, which holds for root too.
+func (f *FlagdFile) writable(resolved string) error {
+	dir := filepath.Dir(resolved)
+	for _, d := range []string{filepath.Dir(f.path), dir, filepath.Dir(dir)} {
+		if info, err := os.Lstat(filepath.Join(d, "..data")); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("%w: a mounted ConfigMap or Secret; change the object that it shows", ErrManagedElsewhere)
+		}
+	}
+	for _, p := range []string{resolved, dir} {
+		info, err := os.Stat(p)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrConflict, err)
+		}
+		if info.Mode().Perm()&0o222 == 0 {
+			return fmt.Errorf("%w: %s has no write bit (%s)", ErrReadOnly, p, info.Mode())
+		}
+		switch err := unix.Access(p, unix.W_OK); {
+		case errors.Is(err, unix.EROFS):
+			return fmt.Errorf("%w: %s is on a read-only file system", ErrReadOnly, p)
+		case err != nil:
+			return fmt.Errorf("%w: write access to %s: %w", ErrForbidden, p, err)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().IsRegular() && st.Nlink > 1 {
+			return fmt.Errorf("%w: the file has %d hard links; a new file would leave the others, and the watches on them, behind", ErrAmbiguousEdit, st.Nlink)
+		}
+	}
+	return nil
+}
+
+// lockPause is how long a writer waits before it asks for the lock again. A write takes some
+// milliseconds.
+const lockPause = 10 * time.Millisecond
+
+// lock takes the lock beside the file, waiting until ctx ends. The flag file itself is never
+// locked: a rename over a file that is held open is seen by watchers only when it is closed.
+// The lock file stays; removing it would let two writers hold two of them.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".driftwatch.lock")
+	l, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: lock: %w", ErrForbidden, err)
+	}
+	for {
+		err := unix.Flock(int(l.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { l.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			l.Close()
+			return nil, fmt.Errorf("%w: lock %s: %w", ErrForbidden, name, err)
+		}
+		select {
+		case <-ctx.Done():
+			l.Close()
+			return nil, fmt.Errorf("wait for the lock %s: %w", name, ctx.Err())
+		case <-time.After(lockPause):
+		}
+	}
+}
+
+// newer is how much later than the old file the new one is dated at least. flagd's poll mode
+// takes only a later time for a change; file systems keep at least milliseconds.
+const newer = 10 * time.Millisecond
+
+// replace puts text in the place of the file, in one rename, with its mode and owner, if it
+// still is at revision base. On failure nothing has changed, unless the error says that the
+// file is written. The caller holds the lock.
+func replace(ctx context.Context, path string, base Revision, text []byte) (err error) {
+	old, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	dir := filepath.Dir(path)
+	name := filepath.Join(dir, "."+filepath.Base(path)+".driftwatch.tmp")
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a writer that died
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	t, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(name)
+		}
+	}()
+	if err := errors.Join(fill(t, text, old), t.Close()); err != nil {
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	if info, err := os.Stat(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	} else if least := old.ModTime().Add(newer); info.ModTime().Before(least) {
+		if err := os.Chtimes(name, least, least); err != nil {
+			return fmt.Errorf("%w: %w", ErrForbidden, err)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	seen, err := os.ReadFile(path)
+	if err != nil || revisionOf(seen) != base {
+		return fmt.Errorf("%w: the file was overwritten during the write; nothing was changed", ErrConflict)
+	}
+	if err := os.Rename(name, path); errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%w: the file is a mount point of its own; mount its folder", ErrReadOnly)
+	} else if err != nil {
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("%w: the file is written, but its folder cannot be synced: %w", ErrForbidden, err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("%w: the file is written, but its folder cannot be synced: %w", ErrForbidden, err)
+	}
+	return nil
+}
+
+// fill writes text with the mode and the owner of the old file and brings it to disk.
+func fill(t *os.File, text []byte, old fs.FileInfo) error {
+	if _, err := t.Write(text); err != nil {
+		return err
+	}
+	if want, ok := old.Sys().(*syscall.Stat_t); ok && (int(want.Uid) != os.Getuid() || int(want.Gid) != os.Getgid()) {
+		if err := t.Chown(int(want.Uid), int(want.Gid)); err != nil {
+			return fmt.Errorf("keep the owner: %w", err)
+		}
+	}
+	if err := t.Chmod(old.Mode().Perm()); err != nil {
+		return err
+	}
+	return t.Sync()
+}
