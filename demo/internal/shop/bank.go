@@ -1,0 +1,69 @@
+package shop
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/driftwatch/driftwatch/demo/internal/model"
+)
+
+// A bank is the third party: it refuses a share of all attempts for no reason. Behind endpoints
+// that lock, it also keeps a payment that it refused locked for a while, and whoever asks again too
+// early is refused and locked out for longer. A client that waits 100 ms never notices.
+type bank struct {
+	climate *climate
+
+	mu      sync.Mutex
+	rand    *rand.Rand
+	locked  map[string]time.Time // until when, by payment
+	cleaned time.Time
+}
+
+const (
+	shortLock = 90 * time.Millisecond  // after a refusal; shorter than model.FixedBackoff
+	longLock  = 400 * time.Millisecond // after asking too early
+	forget    = 10 * time.Second       // when a payment that nobody asked about again is dropped
+)
+
+func newBank(c *climate, seed uint64) *bank {
+	return &bank{climate: c, rand: rand.New(rand.NewPCG(seed, 3)), locked: map[string]time.Time{}}
+}
+
+// ServeHTTP answers one attempt: 200, 503 for a refusal, 429 for one that comes too early.
+func (b *bank) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	i, err := strconv.Atoi(r.PathValue("endpoint"))
+	if err != nil || i < 0 || i >= len(model.Endpoints) {
+		http.Error(w, "no such endpoint", http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(b.answer(i, r.Header.Get("Idempotency-Key"), time.Now()))
+}
+
+func (b *bank) answer(i int, payment string, now time.Time) int {
+	locks, fail := model.Endpoints[i].Locks, b.climate.of(i)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.cleaned) > forget {
+		for p, until := range b.locked {
+			if now.Sub(until) > forget {
+				delete(b.locked, p)
+			}
+		}
+		b.cleaned = now
+	}
+	if locks && now.Before(b.locked[payment]) {
+		b.locked[payment] = now.Add(longLock)
+		return http.StatusTooManyRequests
+	}
+	if fail.Fails(b.rand) {
+		if locks {
+			b.locked[payment] = now.Add(shortLock)
+		}
+		return http.StatusServiceUnavailable
+	}
+	delete(b.locked, payment)
+	return http.StatusOK
+}
