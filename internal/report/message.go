@@ -1,29 +1,39 @@
 package report
 
 import (
+	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Message is one of the mistakes that have a code: what is wrong, what was tried or
-// found, what to do.
+// found, what to do. It is an error, so that it can be wrapped and found again.
 type Message struct {
 	Code   string `json:"code"`   // DW101 to DW112
 	Exit   int    `json:"exit"`   // what a command that ends with it exits with
 	Note   bool   `json:"note"`   // not an error: said beside an answer
 	Title  string `json:"title"`  // one line
-	Detail string `json:"detail"` // lines
-	Remedy string `json:"remedy"` // lines
+	Detail string `json:"detail"` // what was tried or found; lines
+	Remedy string `json:"remedy"` // what to do; lines
 }
 
 // Error is the title with its code, for logs and wrapping.
-func (m *Message) Error() string { return m.Code + ": " + m.Title }
+func (m *Message) Error() string { return m.Code + ": " + printable(m.Title) }
 
-// String is m as it is printed: one line that can be searched for, then detail and remedy
-// indented.
+// String is m as it is printed: one line that can be searched for, with the exit code in
+// brackets, then detail and remedy indented.
 func (m *Message) String() string {
+	kind, exit := "error", strconv.Itoa(m.Exit)
+	if m.Note {
+		kind = "note "
+	}
+	if m.Code == "DW104" {
+		exit = "0, 6 with --require-data"
+	}
 	var b strings.Builder
-	b.WriteString(m.heading() + "\n")
+	b.WriteString(kind + " " + m.Code + " [" + exit + "]: " + printable(m.Title) + "\n")
 	for _, s := range []string{m.Detail, m.Remedy} {
 		for line := range strings.Lines(s) {
 			if line = printable(strings.TrimSpace(line)); line != "" {
@@ -34,14 +44,205 @@ func (m *Message) String() string {
 	return b.String()
 }
 
-// heading is the first line: greppable, with the exit code in brackets.
-func (m *Message) heading() string {
-	kind, exit := "error", strconv.Itoa(m.Exit)
-	if m.Note {
-		kind = "note "
+// address is a URL without the user and the password in it; what is no URL is left out.
+func address(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "the configured address"
 	}
-	if m.Code == "DW104" {
-		exit = "0, 6 with --require-data"
-	}
-	return kind + " " + m.Code + " [" + exit + "]: " + printable(m.Title)
+	u.User, u.RawQuery = nil, ""
+	return u.String()
 }
+
+// Unreachable is DW101: Prometheus did not answer tries times within took. cause is the last
+// error, without credentials.
+func Unreachable(prometheus string, cause error, tries int, took time.Duration) *Message {
+	return &Message{
+		Code: "DW101", Exit: ExitCouldNot,
+		Title:  "cannot reach Prometheus at " + address(prometheus),
+		Detail: fmt.Sprintf("%v, %d %s in %s", cause, tries, plural(tries, "try", "tries"), span(took)),
+		Remedy: "set --prometheus or DRIFTWATCH_PROMETHEUS",
+	}
+}
+
+// NoSuchMetric is DW102: no series of metric within lookback. where is file:line:column of
+// the rule; didYouMean the nearest metric there is, with its number of series, or "".
+func NoSuchMetric(metric, where string, lookback time.Duration, didYouMean string, series int) *Message {
+	m := &Message{
+		Code: "DW102", Exit: ExitUsage,
+		Title:  fmt.Sprintf("no such metric %q", metric),
+		Detail: fmt.Sprintf("%s; 0 series in the last %s", where, span(lookback)),
+		Remedy: "check the name, the rule's select and the scrape job",
+	}
+	if didYouMean != "" {
+		m.Remedy = fmt.Sprintf("did you mean %s (%d series)?", didYouMean, series)
+	}
+	return m
+}
+
+// NoHistory is DW103: the baseline begins before the oldest sample. keeps is the retention,
+// 0 = not known.
+func NoHistory(baseline, oldest time.Time, keeps time.Duration) *Message {
+	found := fmt.Sprintf("baseline %s, oldest sample %s", moment(baseline), moment(oldest))
+	if keeps > 0 {
+		found += fmt.Sprintf(" (keeps %s)", span(keeps))
+	}
+	return &Message{
+		Code: "DW103", Exit: ExitUsage,
+		Title:  "the baseline begins before Prometheus keeps data",
+		Detail: found,
+		Remedy: "shorten windows.before, or query a long-term store with --prometheus",
+	}
+}
+
+// TooFew is DW104: a comparison ("POST /v1/refunds p99") has not enough data. when is the
+// zero time where it cannot be told.
+func TooFew(comparison, of string, have, need float64, when time.Time) *Message {
+	m := &Message{
+		Code: "DW104", Exit: ExitNoRegression, Note: true,
+		Title:  "too few " + of + " to judge " + comparison,
+		Detail: fmt.Sprintf("%s of %s %s", count(Number(have)), count(Number(need)), of),
+		Remedy: "wait, look at a wider window, or judge a lower quantile",
+	}
+	if !when.IsZero() {
+		m.Remedy = "wait until about " + moment(when) + ", look at a wider window, or judge a lower quantile"
+	}
+	return m
+}
+
+// UnknownField is DW105: a rule or configuration has a field that nothing reads. where is
+// file:line:column; didYouMean the nearest field, or "".
+func UnknownField(where, field, didYouMean string) *Message {
+	m := &Message{
+		Code: "DW105", Exit: ExitUsage,
+		Title:  fmt.Sprintf("%s: unknown field %q", where, field),
+		Remedy: "remove it; docs/rules.md lists the fields",
+	}
+	if didYouMean != "" {
+		m.Remedy = fmt.Sprintf("did you mean %q?", didYouMean)
+	}
+	return m
+}
+
+// NoSuchFlag is DW106: the source has no such flag. where is file:line:column of the rule.
+func NoSuchFlag(key, where, source string, flags int, didYouMean string) *Message {
+	m := &Message{
+		Code: "DW106", Exit: ExitUsage,
+		Title:  fmt.Sprintf("no flag %q", key),
+		Detail: fmt.Sprintf("source %s has %d %s", source, flags, plural(flags, "flag", "flags")),
+		Remedy: "driftwatch flags list shows what there is",
+	}
+	if where != "" {
+		m.Detail = where + "; " + m.Detail
+	}
+	if didYouMean != "" {
+		m.Remedy = fmt.Sprintf("did you mean %q?", didYouMean)
+	}
+	return m
+}
+
+// FlagAlreadyOff is DW107. since is zero and revision and by are "" where they are not known;
+// verifiedAfter is how long the proof took.
+func FlagAlreadyOff(key string, since time.Time, revision, by string, verifiedAfter time.Duration) *Message {
+	var found []string
+	if !since.IsZero() {
+		found = append(found, "off since "+moment(since))
+	}
+	if revision != "" {
+		found = append(found, "revision "+revision)
+	}
+	if by != "" {
+		found = append(found, "by "+by)
+	}
+	proof := "verified off in " + span(verifiedAfter) + ", nothing was written"
+	if len(found) > 0 {
+		proof = strings.Join(found, ", ") + "; " + proof
+	}
+	return &Message{
+		Code: "DW107", Exit: ExitNoAction, Note: true,
+		Title:  "flag " + key + " is already off",
+		Detail: proof,
+		Remedy: "if the regression is still there, the flag is not what keeps it up: see the report",
+	}
+}
+
+// ReadOnly is DW108: the flag cannot be written. confirmed says that a regression is confirmed,
+// so that the flag is left on.
+func ReadOnly(key, source, why string, confirmed bool) *Message {
+	m := &Message{
+		Code: "DW108", Exit: ExitNoAction,
+		Title:  "the flag source is read-only",
+		Detail: source + ": " + why,
+		Remedy: "give driftwatch a writable source (docs/flags.md), or turn " + key + " off where it is kept",
+	}
+	if confirmed {
+		m.Detail += "; regression confirmed, flag left ON"
+	}
+	return m
+}
+
+// RevisionConflict is DW109: the flag is not as it was when it was read. at is zero and by ""
+// where they are not known.
+func RevisionConflict(key, expected, found string, at time.Time, by string) *Message {
+	var who []string
+	if !at.IsZero() {
+		who = append(who, moment(at))
+	}
+	if by != "" {
+		who = append(who, "by "+by)
+	}
+	detail := fmt.Sprintf("expected revision %s, found %s", expected, found)
+	if len(who) > 0 {
+		detail += " (" + strings.Join(who, ", ") + ")"
+	}
+	return &Message{
+		Code: "DW109", Exit: ExitNotVerified,
+		Title:  "revision conflict on " + key,
+		Detail: detail + "; nothing was overwritten",
+		Remedy: fmt.Sprintf("read again and decide: driftwatch flags list; then driftwatch flags off %s --revision %s", quote(key), quote(found)),
+	}
+}
+
+// ClocksDisagree is DW110.
+func ClocksDisagree(here, prometheus time.Time) *Message {
+	d := prometheus.Sub(here).Round(time.Second)
+	apart := d.Abs()
+	return &Message{
+		Code: "DW110", Exit: ExitCouldNot,
+		Title:  "clocks disagree by " + span(apart),
+		Detail: fmt.Sprintf("this machine %s, Prometheus %s UTC; windows around an upgrade would be wrong", here.UTC().Format("15:04:05"), prometheus.UTC().Format("15:04:05")),
+		Remedy: fmt.Sprintf("fix NTP, or state it: --clock-offset %ds (recorded in the report)", int(d.Seconds())),
+	}
+}
+
+// NotAuthorised is DW111. credential says where the credential came from ("token from
+// DRIFTWATCH_TOKEN_FILE"), never what it is; "" = none was sent.
+func NotAuthorised(status int, credential string) *Message {
+	if credential == "" {
+		credential = "no credential was sent"
+	}
+	return &Message{
+		Code: "DW111", Exit: ExitCouldNot,
+		Title:  fmt.Sprintf("not authorised: Prometheus answered %d", status),
+		Detail: credential,
+		Remedy: "renew or set it under prometheus.http; read access to the query API is enough (403 instead of 401: wrong tenant?)",
+	}
+}
+
+// TooLarge is DW112: Prometheus refused to answer so much. detail is what it said, signal the
+// name of the signal, series how many it matched over the span (0 = not known).
+func TooLarge(status int, detail, signal string, series int, over time.Duration) *Message {
+	m := &Message{
+		Code: "DW112", Exit: ExitCouldNot,
+		Title:  fmt.Sprintf("query too large: Prometheus answered %d, %s", status, detail),
+		Detail: fmt.Sprintf("signal %q", signal),
+		Remedy: "raise Prometheus' sample limit, lower prometheus.max_samples, narrow the rule's select, or name fewer endpoint labels",
+	}
+	if series > 0 {
+		m.Detail += fmt.Sprintf(" matched %s series over %s", count(Number(series)), span(over))
+	}
+	return m
+}
+
+// moment is a day and a time, with the zone.
+func moment(t time.Time) string { return t.UTC().Format("2 January 15:04 UTC") }
