@@ -3,6 +3,7 @@
 package detect
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/baseline"
@@ -26,6 +27,73 @@ const (
 	Transient
 )
 
+// String is the word of a report for v.
+func (v Verdict) String() string {
+	switch v {
+	case CouldNotCheck:
+		return "could_not_check"
+	case Regressed:
+		return "regressed"
+	case Undecided:
+		return "undecided"
+	case NotEnoughData:
+		return "not_enough_data"
+	case Improved:
+		return "improved"
+	case NoMeaningfulRise:
+		return "no_meaningful_rise"
+	case PreExisting:
+		return "pre_existing"
+	case Transient:
+		return "transient"
+	}
+	return fmt.Sprintf("Verdict(%d)", int(v))
+}
+
+// MarshalText writes v as the word of a report. It fails on numbers that are no verdict.
+func (v Verdict) MarshalText() ([]byte, error) {
+	if v < CouldNotCheck || v > Transient {
+		return nil, fmt.Errorf("%d is no verdict", int(v))
+	}
+	return []byte(v.String()), nil
+}
+
+// UnmarshalText reads the word of a report. It fails on any other word.
+func (v *Verdict) UnmarshalText(text []byte) error {
+	for w := CouldNotCheck; w <= Transient; w++ {
+		if w.String() == string(text) {
+			*v = w
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no verdict", text)
+}
+
+// forReport is the verdict that v counts as in the verdict of a report.
+func (v Verdict) forReport() Verdict {
+	if v == PreExisting || v == Transient {
+		return Undecided
+	}
+	return v
+}
+
+// severity is the place of v in the order of a report's verdicts, the worst being 0.
+func (v Verdict) severity() int {
+	switch v.forReport() {
+	case Regressed:
+		return 0
+	case CouldNotCheck:
+		return 1
+	case Undecided:
+		return 2
+	case NotEnoughData:
+		return 3
+	case Improved:
+		return 4
+	}
+	return 5
+}
+
 // Needs says what a comparison lacks, how much of it there is and how much it takes, and
 // when it will be enough (zero: that cannot be told, or never).
 type Needs struct {
@@ -36,7 +104,8 @@ type Needs struct {
 }
 
 // An Input is all that a judgement is made from. The family is every endpoint in
-// Comparisons, fixed before the first look.
+// Comparisons, fixed before the first look. Comparisons and Lacking together hold each
+// metric of each endpoint and signal at most once, in any order.
 type Input struct {
 	Rule        *rule.Rule
 	Upgrade     telemetry.Upgrade
@@ -80,13 +149,15 @@ type Level struct {
 }
 
 // A Change is after divided by before, minus 1, adjusted for load, in the signal's own unit.
-// NaN is "cannot be had".
+// NaN is "cannot be had". Where the signal may not fall, Ratio and interval are read in the
+// same way, Bound95 is the lower bound (for both directions: the farther of the two), and
+// MinimumEffect and Detectable are the sizes of a fall.
 type Change struct {
 	Ratio         float64
 	Low99, High99 float64 // the 99 % interval
-	Bound95       float64 // one-sided upper bound
-	MinimumEffect float64 // what the rule calls meaningful
-	Detectable    float64 // what could be found at the horizon with power 0.8
+	Bound95       float64 // one-sided bound on the way that the signal may not go
+	MinimumEffect float64 // what the rule calls meaningful, at least 0; NaN for an Exceedance
+	Detectable    float64 // what could be found at the horizon with power 0.8, at least 0
 }
 
 // A Row is the judgement on one signal of one endpoint. NaN is "cannot be had".

@@ -1,0 +1,225 @@
+package detect
+
+import (
+	"math"
+
+	"github.com/driftwatch/driftwatch/internal/baseline"
+	"github.com/driftwatch/driftwatch/internal/rule"
+	"github.com/driftwatch/driftwatch/internal/telemetry"
+)
+
+// An answer is what the data say to a question.
+type answer int
+
+const (
+	unknown answer = iota
+	no
+	yes
+)
+
+// gateLimit is the share of a move that must be new, or still there. At 0.6 a shift that
+// began 10 minutes before the upgrade is blamed on it half as often (0.022 instead of 0.040
+// of retry rates that doubled), and 7 points of true regressions are lost.
+// (docs/statistics.md, "Gates".)
+const gateLimit = 0.5
+
+// A detection needs this many events in this many steps of the post window; where a signal
+// may not fall, this many events in the baseline. It is a safety rule, not a statistical one:
+// nobody should lose a flag over seven retries. (docs/statistics.md, "Insufficient data".)
+const (
+	minEvents     = 8
+	minEventSteps = 3
+)
+
+// gate is what a share of the move says.
+func gate(share float64) answer {
+	switch {
+	case math.IsNaN(share) || math.IsInf(share, 0):
+		return unknown
+	case share >= gateLimit:
+		return yes
+	}
+	return no
+}
+
+// origin says whether the move came with the upgrade: no if it was there before.
+func origin(l *baseline.Look) answer { return both(gate(l.J10), gate(l.J5)) }
+
+// both is no if either is, else unknown if either is.
+func both(a, b answer) answer {
+	switch {
+	case a == no || b == no:
+		return no
+	case a == unknown || b == unknown:
+		return unknown
+	}
+	return yes
+}
+
+// enoughEvents reports whether a detection at l rests on enough events to be one.
+func (t *test) enoughEvents(l *baseline.Look) bool {
+	switch {
+	case t.Metric == telemetry.Level:
+		return true
+	case t.falls(l):
+		return t.BaselineEvents >= minEvents
+	}
+	return l.Events >= minEvents && l.EventSteps >= minEventSteps
+}
+
+// falls reports whether the move at l is a fall that the signal may not make.
+func (t *test) falls(l *baseline.Look) bool {
+	return t.signal.Direction == rule.Down || t.signal.Direction == rule.Both && l.Adj < 0
+}
+
+// effect says whether the change at l is as large as the rule asks for, relative and
+// absolute.
+func (t *test) effect(l *baseline.Look) answer {
+	d := t.signal.Direction
+	least := t.signal.MinimumEffect
+	if t.signal.MinimumEffectAuto {
+		least = autoEffect
+	}
+	relative := ratio(l.Adj, t.Slope)
+	return both(atLeast(size(d, relative), least), t.absoluteEffect(relative))
+}
+
+// absoluteEffect compares the change in the signal's own unit with minimum_change. Before a
+// histogram's last bound it is only known to be at least so large; where there was nothing
+// before, raw numbers are compared.
+func (t *test) absoluteEffect(relative float64) answer {
+	least := t.signal.MinimumChange
+	if least <= 0 {
+		return yes
+	}
+	before := t.Before
+	if math.IsNaN(before) && t.BeforeAtLeast > 0 {
+		before = t.BeforeAtLeast
+	}
+	if before > 0 {
+		return atLeast(size(t.signal.Direction, before*relative), least)
+	}
+	return atLeast(size(t.signal.Direction, t.After-before), least)
+}
+
+func atLeast(x, least float64) answer {
+	switch {
+	case math.IsNaN(x) || math.IsNaN(least):
+		return unknown
+	case x >= least:
+		return yes
+	}
+	return no
+}
+
+// decide gives r its verdict, by the decision table of docs/design.md from the top. improved
+// says that the row is rejected in the family of improvements.
+func (f *family) decide(r *row, improved bool) {
+	alpha := f.in.Rule.Alpha
+	if r.void {
+		r.Verdict, r.Note = CouldNotCheck, r.unread
+		return
+	}
+	t := r.winner(r.end)
+	if t == nil {
+		r.Verdict = NotEnoughData
+		f.explain(r)
+		return
+	}
+	if r.RegressedAt > 0 {
+		r.Verdict = Regressed
+		return
+	}
+	if q := r.AttainableQ; q > alpha.Act && q <= alpha.Report {
+		r.Warnings = append(r.Warnings, CannotBeConfirmedAlone)
+	}
+	if t.last != nil && outside(t.last) {
+		r.Verdict = Undecided
+		r.Warnings = append(r.Warnings, LoadOutsideHistory)
+		return
+	}
+	rejected := r.Q <= alpha.Report && t.last != nil
+	if rejected && t.enoughEvents(t.last) {
+		came, still, effect := origin(t.last), gate(t.last.Jp), t.effect(t.last)
+		switch {
+		case came == no:
+			r.Verdict = PreExisting
+			return
+		case still == no:
+			r.Verdict = Transient
+			return
+		case effect != no:
+			// Confirmed, were it not for q or for what is unknown.
+			r.Verdict, r.Suspected = Undecided, true
+			if effect == unknown {
+				r.Warnings = append(r.Warnings, EffectUnknown)
+			}
+			if both(came, still) == unknown {
+				r.Warnings = append(r.Warnings, OriginUnknown)
+			}
+			return
+		}
+	}
+	if r.Needs = f.lacks(r, t, rejected); r.Needs != nil {
+		r.Verdict = NotEnoughData
+		return
+	}
+	if improved {
+		if i := r.improvement(); i != nil {
+			f.show(r, i)
+			r.Verdict = Improved
+			return
+		}
+	}
+	if f.in.Geometry.FirstLook+r.end < f.in.Geometry.Horizon {
+		r.Verdict = Undecided
+		return
+	}
+	f.exclude(r, t)
+}
+
+// improvement is the test of r that improved most, nil if none still shows it.
+func (r *row) improvement() *test {
+	var best *test
+	for _, t := range r.testable() {
+		if t.last == nil || !(size(t.signal.Direction, t.last.Adj) < 0) {
+			continue
+		}
+		if best == nil || t.better < best.better {
+			best = t
+		}
+	}
+	return best
+}
+
+// exclude gives r its verdict after the last look, when nothing was found: whether what the
+// rule calls meaningful can be excluded, for every metric of the row. A histogram whose tail
+// cannot be tested is not cleared by its body.
+func (f *family) exclude(r *row, t *test) {
+	if missing := f.namedMissing(r); missing != nil {
+		r.Verdict, r.Needs = NotEnoughData, missing
+		return
+	}
+	if least := t.meaningful(r.Change); !math.IsNaN(least) {
+		r.Change.MinimumEffect = least
+	}
+	r.Verdict = NoMeaningfulRise
+	for _, other := range r.testable() {
+		if other.last == nil {
+			r.Verdict = Undecided
+			return
+		}
+		c := change(other.signal.Direction, other.last.Adj, other.last.S, other.Slope, other.detectable(f.in.Rule.Alpha.Act))
+		if !(size(other.signal.Direction, c.Bound95) < other.meaningful(c)) {
+			r.Verdict = Undecided
+		}
+	}
+}
+
+// meaningful is the smallest effect that t claims to exclude after the last look.
+func (t *test) meaningful(c Change) float64 {
+	if !t.signal.MinimumEffectAuto {
+		return t.signal.MinimumEffect
+	}
+	return max(autoEffect, c.Detectable)
+}

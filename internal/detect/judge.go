@@ -1,0 +1,681 @@
+package detect
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/driftwatch/driftwatch/internal/baseline"
+	"github.com/driftwatch/driftwatch/internal/rule"
+	"github.com/driftwatch/driftwatch/internal/stat"
+	"github.com/driftwatch/driftwatch/internal/telemetry"
+)
+
+// Warnings of rows and judgements.
+const (
+	// LoadOutsideHistory: the traffic is so far from what it ever was that the adjustment for
+	// load is a guess; nothing is confirmed while it lasts.
+	LoadOutsideHistory = "load_outside_history"
+	// CannotBeConfirmedAlone: there are too few placebos for this row to be confirmed unless
+	// other endpoints rise with it.
+	CannotBeConfirmedAlone = "cannot_be_confirmed_alone"
+	// EffectUnknown: the statistic rose, but how much the signal itself did cannot be told.
+	EffectUnknown = "effect_unknown"
+	// OriginUnknown: the statistic rose, but the steps that would show whether it began before
+	// the upgrade, or is still there, are missing.
+	OriginUnknown = "origin_unknown"
+	// NoRestartInCalibration: placebos were not restarted and the upgrade was, and there are
+	// no controls that show what a restart alone does.
+	NoRestartInCalibration = "no_restart_in_calibration"
+)
+
+// loadLimit is how far, in standard deviations of history, the load may be from its mean.
+// Within it a traffic jump of 2.5 times raised false alarms at 0.001; saturation, which is
+// not linear in load, was never simulated beyond it. (docs/statistics.md, "Adjustment".)
+const loadLimit = 4
+
+// restartControls is how many controls it takes to believe that the restart itself raised
+// nothing (DESIGN: "placebos lack the restart").
+const restartControls = 3
+
+// Judge returns the verdict on an upgrade. It depends on nothing but in, and not on the
+// order of anything in it. (docs/statistics.md, "p-process" to "Insufficient data"; the
+// order of the verdicts of a row is the decision table of docs/design.md.)
+func Judge(in Input) Judgement {
+	f := assemble(in)
+	f.rank()
+	for look := range f.looks {
+		f.look(look)
+	}
+	f.conclude()
+	return f.judgement()
+}
+
+// A family is the endpoints of one upgrade that are judged together.
+type family struct {
+	in        Input
+	looks     int // that can have been made: look i is FirstLook+i steps after the upgrade
+	rows      []*row
+	endpoints []*endpoint
+	m         int // endpoints with something testable
+	risen     bool
+}
+
+// An endpoint is the rows of one endpoint.
+type endpoint struct {
+	name    telemetry.Endpoint
+	rows    []*row
+	control bool
+	k       int // testable metrics
+}
+
+// A row is one signal of one endpoint.
+type row struct {
+	Row
+	home    *endpoint
+	signal  rule.Signal
+	tests   []*test // in the order of metricOrder
+	lacking []Lacking
+	unread  string // why, if void
+	void    bool
+	end     int // the last look made, -1 = none
+}
+
+// A test is one metric of a row.
+type test struct {
+	*baseline.Comparison
+	signal rule.Signal
+	home   *endpoint
+	needs  *Needs // why it cannot be tested
+	looks  []*baseline.Look
+	last   *baseline.Look // the last one that is valid
+	pool   *pool
+	p      []float64 // by look; never rises, and stays what it was after the last look
+	better float64   // p of the other way at the last look, 1 if there is none
+}
+
+func (t *test) history(down bool) []float64 {
+	if down {
+		return t.Calibration.Minima
+	}
+	return t.Calibration.Maxima
+}
+
+// tests is the number of tests that the endpoint of t pays for: its testable metrics, twice
+// if this one looks both ways.
+func (t *test) tests() float64 {
+	if t.signal.Direction == rule.Both {
+		return 2 * float64(t.home.k)
+	}
+	return float64(t.home.k)
+}
+
+func (t *test) attainableQ(m int) float64 { return attainable(t.tests(), m, t.pool.n) }
+
+// metricOrder is the order of the metrics of a row. The first of a kind of signal is the one
+// that the rule names.
+var metricOrder = []telemetry.Metric{telemetry.Tail, telemetry.Body, telemetry.Retry, telemetry.Level}
+
+func compareMetrics(a, b telemetry.Metric) int {
+	return cmp.Compare(slices.Index(metricOrder, a), slices.Index(metricOrder, b))
+}
+
+func firstMetric(k rule.Kind) telemetry.Metric {
+	switch k {
+	case rule.Ratio:
+		return telemetry.Retry
+	case rule.Gauge:
+		return telemetry.Level
+	}
+	return telemetry.Tail
+}
+
+// assemble sorts the comparisons into rows and endpoints.
+func assemble(in Input) *family {
+	g := in.Geometry
+	f := &family{in: in, looks: max(0, min(in.Complete, g.Horizon)-g.FirstLook+1)}
+	endpoints := make(map[telemetry.Endpoint]*endpoint)
+	type rowKey struct {
+		endpoint telemetry.Endpoint
+		signal   int
+	}
+	rows := make(map[rowKey]*row)
+	at := func(name telemetry.Endpoint, signal int) *row {
+		e := endpoints[name]
+		if e == nil {
+			e = &endpoint{name: name, control: f.isControl(name)}
+			endpoints[name] = e
+		}
+		r := rows[rowKey{name, signal}]
+		if r == nil {
+			r = f.newRow(e, signal)
+			rows[rowKey{name, signal}] = r
+		}
+		return r
+	}
+	for i := range in.Comparisons {
+		c := &in.Comparisons[i]
+		r := at(c.Endpoint, c.Signal)
+		r.tests = append(r.tests, f.newTest(r, c))
+	}
+	for _, l := range in.Lacking {
+		r := at(l.Endpoint, l.Signal)
+		r.lacking = append(r.lacking, l)
+	}
+	// A signal that could not be read may be one that any endpoint has.
+	for signal := range in.Unread {
+		if signal < 0 {
+			continue
+		}
+		for name := range maps.Clone(endpoints) {
+			at(name, signal)
+		}
+	}
+
+	f.rows = slices.SortedFunc(maps.Values(rows), func(a, b *row) int {
+		return cmp.Or(strings.Compare(string(a.Endpoint), string(b.Endpoint)), cmp.Compare(a.Signal, b.Signal))
+	})
+	for _, r := range f.rows {
+		slices.SortFunc(r.tests, func(a, b *test) int { return compareMetrics(a.Metric, b.Metric) })
+		slices.SortFunc(r.lacking, func(a, b Lacking) int { return compareMetrics(a.Metric, b.Metric) })
+		if n := len(f.endpoints); n == 0 || f.endpoints[n-1] != r.home {
+			f.endpoints = append(f.endpoints, r.home)
+		}
+		r.home.rows = append(r.home.rows, r)
+		for _, t := range r.tests {
+			if t.needs == nil {
+				r.home.k++
+			}
+		}
+	}
+	for _, e := range f.endpoints {
+		if e.k > 0 {
+			f.m++
+		}
+	}
+	return f
+}
+
+// isControl reports whether the rule has flags and none of them is behind any signal of the
+// endpoint.
+func (f *family) isControl(name telemetry.Endpoint) bool {
+	if len(f.in.Rule.Flags) == 0 {
+		return false
+	}
+	values := name.Values()
+	return !slices.ContainsFunc(f.in.Rule.Signals, func(s rule.Signal) bool {
+		return f.in.Rule.FlagOf(values, s.Name) >= 0
+	})
+}
+
+func (f *family) newRow(e *endpoint, signal int) *row {
+	s := f.in.Rule.Signals[signal]
+	nan := math.NaN()
+	r := &row{home: e, signal: s, Row: Row{
+		Endpoint: e.name, Signal: signal, Control: e.control,
+		Flag: f.in.Rule.FlagOf(e.name.Values(), s.Name), Metric: firstMetric(s.Kind), Quantile: nan,
+		Before: Level{Value: nan, Requests: nan, Events: nan}, After: Level{Value: nan, Requests: nan, Events: nan},
+		Change: unknownChange(), Exceedance: unknownChange(),
+		Z: nan, P: nan, Q: nan, QAct: nan, AttainableQ: nan,
+	}}
+	r.end = f.looks - 1
+	if at, ok := f.in.WrittenAt[r.Flag]; ok && r.Flag >= 0 {
+		r.end = max(-1, min(r.end, at-f.in.Geometry.FirstLook))
+	}
+	if r.unread, r.void = f.in.Unread[signal]; !r.void {
+		r.unread, r.void = f.in.Unread[-1]
+	}
+	return r
+}
+
+func (f *family) newTest(r *row, c *baseline.Comparison) *test {
+	t := &test{Comparison: c, signal: r.signal, home: r.home, needs: f.untestable(c), better: 1}
+	t.looks = make([]*baseline.Look, f.looks)
+	for i := range c.Looks {
+		l := &c.Looks[i]
+		if at := l.T - f.in.Geometry.FirstLook; at >= 0 && at <= r.end {
+			t.looks[at] = l
+			if l.Valid && (t.last == nil || l.T > t.last.T) {
+				t.last = l
+			}
+		}
+	}
+	return t
+}
+
+// testable are the tests of r that a verdict can rest on.
+func (r *row) testable() []*test {
+	if r.void {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.tests), func(t *test) bool { return t.needs != nil })
+}
+
+// rank fills in the p of every test at every look. What could not be read keeps its place in
+// the family with a p of 1: the family is fixed before the first look.
+func (f *family) rank() {
+	var tests []*test
+	for _, r := range f.rows {
+		tests = append(tests, r.testable()...)
+	}
+	pools(tests, f.m, f.in.Rule.Alpha)
+	for _, t := range tests {
+		t.rank(f.in.Geometry)
+	}
+}
+
+func (t *test) rank(g baseline.Geometry) {
+	up := func() []float64 { return t.process(g, +1) }
+	down := func() []float64 { return t.process(g, -1) }
+	if len(t.looks) == 0 {
+		return
+	}
+	last := len(t.looks) - 1
+	switch t.signal.Direction {
+	case rule.Down:
+		t.p, t.better = down(), up()[last]
+	case rule.Both:
+		t.p = up()
+		for i, p := range down() {
+			t.p[i] = min(1, 2*min(t.p[i], p))
+		}
+	default:
+		t.p, t.better = up(), down()[last]
+	}
+}
+
+// process returns the p of t at each look on the way of sign, up or down: the rank of the
+// running maximum of w(t) z in the pool, where it passes the guard of its own history. A
+// look at a load that history does not know adds nothing to the maximum.
+func (t *test) process(g baseline.Geometry, sign float64) []float64 {
+	own, pooled := t.history(sign < 0), t.pool.up
+	if sign < 0 {
+		pooled = t.pool.down
+	}
+	p := make([]float64, len(t.looks))
+	best, now, skipped := math.Inf(-1), 1.0, false
+	for i, l := range t.looks {
+		switch {
+		case l == nil || !l.Valid:
+		case outside(l):
+			skipped = true
+		default:
+			// The running maximum of the comparison holds the skipped looks, too.
+			m := l.Max
+			if sign < 0 {
+				m = l.Min
+			}
+			if skipped {
+				m = g.Weight(l.T) * sign * l.Z
+			}
+			if m > best {
+				best = m
+				if stat.RankP(own, m) <= ownGuard {
+					now = min(now, pooled.rankP(m))
+				}
+			}
+		}
+		p[i] = now
+	}
+	return p
+}
+
+func outside(l *baseline.Look) bool { return math.Abs(l.LoadSD) > loadLimit }
+
+// p is the p of a row at a look.
+func (r *row) p(look int) float64 {
+	least := 1.0
+	if r.void {
+		return least
+	}
+	for _, t := range r.tests {
+		if t.needs == nil {
+			least = min(least, t.p[look])
+		}
+	}
+	return min(1, float64(r.home.k)*least)
+}
+
+// winner is the test with the smallest p at a look, nil where nothing is testable. Where
+// several have the same, mostly 1, it is the one that could still hide the largest change.
+func (r *row) winner(look int) *test {
+	tests := r.testable()
+	if len(tests) == 0 {
+		return nil
+	}
+	p := func(t *test) float64 {
+		if look < 0 {
+			return 1
+		}
+		return t.p[look]
+	}
+	return slices.MinFunc(tests, func(a, b *test) int {
+		return cmp.Or(cmp.Compare(p(a), p(b)), cmp.Compare(b.hidden(), a.hidden()))
+	})
+}
+
+// hidden is the size of the largest change that t does not exclude, +Inf if it excludes none.
+func (t *test) hidden() float64 {
+	if t.last == nil {
+		return math.Inf(1)
+	}
+	bound := size(t.signal.Direction, change(t.signal.Direction, t.last.Adj, t.last.S, t.Slope, 0).Bound95)
+	if math.IsNaN(bound) {
+		return math.Inf(1)
+	}
+	return bound
+}
+
+// An adjusted family holds its p and their Benjamini–Hochberg adjusted values, ascending.
+type adjusted struct {
+	p, q []float64
+}
+
+// adjust sorts p and adjusts it.
+func adjust(p []float64) adjusted {
+	slices.Sort(p)
+	return adjusted{p, stat.AdjustBH(p)}
+}
+
+// at is the adjusted value of a member when p stands for it. The p that is in the family for
+// it may be smaller, but not larger.
+func (a adjusted) at(p float64) float64 {
+	rank := sort.Search(len(a.p), func(i int) bool { return a.p[i] > p })
+	if rank == 0 {
+		panic("detect: the family holds a larger p for this member")
+	}
+	if a.p[rank-1] == p {
+		return a.q[rank-1]
+	}
+	q := min(1, p*float64(len(a.p))/float64(rank))
+	if rank < len(a.p) {
+		q = min(q, a.q[rank])
+	}
+	return q
+}
+
+// adjustOver adjusts over the endpoints in which some row is in: an endpoint's p is the
+// least of those rows'.
+func (f *family) adjustOver(in func(*row) bool, p func(*row) float64) adjusted {
+	least := make([]float64, 0, f.m)
+	for _, e := range f.endpoints {
+		if e.k == 0 {
+			continue
+		}
+		best := math.Inf(1)
+		for _, r := range e.rows {
+			if in(r) && r.counts() {
+				best = min(best, p(r))
+			}
+		}
+		if !math.IsInf(best, 1) {
+			least = append(least, best)
+		}
+	}
+	return adjust(least)
+}
+
+// counts reports whether r has a place in the family: something of it is testable, whether
+// or not it could be read this time.
+func (r *row) counts() bool {
+	return slices.ContainsFunc(r.tests, func(t *test) bool { return t.needs == nil })
+}
+
+func everyRow(*row) bool { return true }
+
+// look adjusts the p of one look and confirms what is to be confirmed at it.
+func (f *family) look(look int) {
+	at := func(r *row) float64 { return r.p(look) }
+	all := f.adjustOver(everyRow, at)
+	flags := make([]adjusted, len(f.in.Rule.Flags))
+	for i := range flags {
+		flags[i] = f.adjustOver(func(r *row) bool { return r.Flag == i }, at)
+	}
+	for _, r := range f.rows {
+		if r.void || look > r.end || !r.counts() {
+			continue
+		}
+		r.P = at(r)
+		r.Q = all.at(r.P)
+		if r.Flag >= 0 {
+			r.QAct = flags[r.Flag].at(r.P)
+		}
+		if r.RegressedAt == 0 && r.Q <= f.in.Rule.Alpha.Act {
+			if t := r.winner(look); t.confirms(look) {
+				r.RegressedAt = t.looks[look].T
+			}
+		}
+	}
+}
+
+// confirms reports whether t says at a look what a regression takes besides a small q.
+func (t *test) confirms(look int) bool {
+	l := t.looks[look]
+	return l != nil && l.Valid && !outside(l) && t.enoughEvents(l) &&
+		t.effect(l) == yes && origin(l) == yes && gate(l.Jp) == yes
+}
+
+// conclude gives every row its numbers and its verdict.
+func (f *family) conclude() {
+	f.judgeControls()
+	better := f.adjustOver(everyRow, (*row).better)
+	for _, r := range f.rows {
+		f.describe(r)
+		f.decide(r, r.counts() && !r.void && r.end >= 0 && better.at(r.better()) <= f.in.Rule.Alpha.Report)
+	}
+}
+
+// better is the p of r on the way that is welcome, at the last look.
+func (r *row) better() float64 {
+	least := 1.0
+	for _, t := range r.testable() {
+		least = min(least, t.better)
+	}
+	return min(1, float64(r.home.k)*least)
+}
+
+// judgeControls finds out whether a control has risen.
+func (f *family) judgeControls() {
+	if f.looks == 0 {
+		return
+	}
+	controls := f.adjustOver(func(r *row) bool { return r.Control }, func(r *row) float64 { return r.p(f.looks - 1) })
+	f.risen = len(controls.q) > 0 && controls.q[0] <= f.in.Rule.Alpha.Report
+}
+
+// describe fills in the numbers of r. They are those of its winner at the last look.
+func (f *family) describe(r *row) {
+	for _, t := range r.tests {
+		m := MetricResult{Metric: t.Metric, Testable: t.needs == nil && !r.void, Z: math.NaN(), P: math.NaN()}
+		if m.Testable && t.last != nil {
+			m.Z, m.P = t.last.Z, t.p[r.end]
+		}
+		r.Metrics = append(r.Metrics, m)
+	}
+	for _, l := range r.lacking {
+		r.Metrics = append(r.Metrics, MetricResult{Metric: l.Metric, Z: math.NaN(), P: math.NaN()})
+	}
+	slices.SortFunc(r.Metrics, func(a, b MetricResult) int { return compareMetrics(a.Metric, b.Metric) })
+
+	for _, t := range r.testable() {
+		made := 0
+		for _, l := range t.looks {
+			if l != nil && l.Valid {
+				made++
+			}
+		}
+		r.Looks = max(r.Looks, made)
+	}
+	switch t := r.winner(r.end); {
+	case t != nil:
+		f.show(r, t)
+	case len(r.tests) > 0:
+		f.show(r, r.tests[0])
+	case len(r.lacking) > 0:
+		r.Metric = r.lacking[0].Metric
+		r.Quantile = r.quantile()
+	default:
+		r.Quantile = r.quantile()
+	}
+}
+
+func (r *row) quantile() float64 {
+	switch r.Metric {
+	case telemetry.Tail:
+		return r.signal.Quantile
+	case telemetry.Body:
+		return 0.8
+	}
+	return math.NaN()
+}
+
+// show makes t the metric of r.
+func (f *family) show(r *row, t *test) {
+	r.Metric = t.Metric
+	r.Quantile = r.quantile()
+	counted := t.Metric != telemetry.Level
+	r.Before.Value, r.Before.AtLeast = t.Before, t.BeforeAtLeast
+	r.After.Value, r.After.AtLeast = t.After, t.AfterAtLeast
+	if counted {
+		r.Before.Requests, r.Before.Events = t.BaselineTrials, t.BaselineEvents
+	}
+	if t.last != nil && counted {
+		r.After.Requests, r.After.Events = t.last.Trials, t.last.Events
+	}
+	if t.needs != nil || r.void {
+		return
+	}
+	r.AttainableQ = t.attainableQ(f.m)
+	r.Change, r.Exceedance = unknownChange(), unknownChange()
+	if t.last == nil {
+		r.P, r.Q, r.QAct = math.NaN(), math.NaN(), math.NaN()
+		return
+	}
+	r.Z = t.last.Z
+	r.StillThere = gate(t.last.Jp) == yes
+	d := t.signal.Direction
+	detectable := t.detectable(f.in.Rule.Alpha.Act)
+	r.Change = change(d, t.last.Adj, t.last.S, t.Slope, detectable)
+	r.Change.MinimumEffect = t.signal.MinimumEffect
+	if t.signal.MinimumEffectAuto {
+		r.Change.MinimumEffect = autoEffect
+	}
+	if t.Metric == telemetry.Tail || t.Metric == telemetry.Body {
+		r.Exceedance = change(d, t.last.Adj, t.last.S, 1, detectable)
+	}
+}
+
+// detectable is the difference of logs that t finds at the horizon with power 0.8.
+func (t *test) detectable(alpha float64) float64 {
+	alpha /= t.tests()
+	var critical float64
+	switch t.signal.Direction {
+	case rule.Down:
+		critical = t.pool.down.critical(alpha)
+	case rule.Both:
+		critical = max(t.pool.up.critical(alpha), t.pool.down.critical(alpha))
+	default:
+		critical = t.pool.up.critical(alpha)
+	}
+	return t.Calibration.Scale * (critical + z80)
+}
+
+// judgement collects the rows, worst first.
+func (f *family) judgement() Judgement {
+	j := Judgement{Verdict: NotEnoughData, ControlsRisen: f.risen, Tier: "none"}
+	worst := func(v Verdict) {
+		if v = v.forReport(); v.severity() < j.Verdict.severity() {
+			j.Verdict = v
+		}
+	}
+	if len(f.rows) > 0 {
+		j.Verdict = f.rows[0].Verdict.forReport()
+	}
+	for _, r := range f.rows {
+		worst(r.Verdict)
+		j.Looks = max(j.Looks, r.Looks)
+		j.Rows = append(j.Rows, r.Row)
+	}
+	slices.SortStableFunc(j.Rows, compareRows) // rows are in the order of endpoint and signal
+
+	// A signal that could not be read is no less unread for having no endpoint.
+	for _, signal := range slices.Sorted(maps.Keys(f.in.Unread)) {
+		if !slices.ContainsFunc(f.rows, func(r *row) bool { return signal < 0 || r.Signal == signal }) {
+			worst(CouldNotCheck)
+			j.Warnings = append(j.Warnings, fmt.Sprintf("could not check %s: %s", f.signalName(signal), f.in.Unread[signal]))
+		}
+	}
+
+	for _, r := range f.rows {
+		for _, t := range r.testable() {
+			if j.Tier == "none" {
+				j.Tier, j.Placebos, j.Pooled = "full", t.Calibration.Placebos, t.pool.n
+			}
+			if t.attainableQ(f.m) > f.in.Rule.Alpha.Act {
+				j.Tier = "limited"
+			}
+			j.Placebos = min(j.Placebos, t.Calibration.Placebos)
+			j.Pooled = min(j.Pooled, t.pool.n)
+		}
+	}
+
+	able := 0
+	for _, e := range f.endpoints {
+		if !e.control {
+			continue
+		}
+		judged, least := false, 1.0
+		for _, r := range e.rows {
+			for _, t := range r.testable() {
+				if r.end >= 0 && t.last != nil && t.last == t.looks[r.end] && !outside(t.last) {
+					judged, least = true, min(least, t.attainableQ(f.m))
+				}
+			}
+		}
+		if judged {
+			j.Controls++
+			if least <= f.in.Rule.Alpha.Report {
+				able++
+			}
+		}
+	}
+	j.RestartCovered = able >= restartControls && !f.risen
+	if !j.RestartCovered && j.Tier != "none" {
+		j.Warnings = append(j.Warnings, NoRestartInCalibration)
+	}
+	return j
+}
+
+func (f *family) signalName(signal int) string {
+	if signal < 0 {
+		return "the rule"
+	}
+	return f.in.Rule.Signals[signal].Name
+}
+
+// compareRows puts the worst first: by verdict, then by how sure it is.
+func compareRows(a, b Row) int {
+	shade := func(r Row) int {
+		switch {
+		case r.Suspected:
+			return 0
+		case r.Verdict == PreExisting:
+			return 1
+		case r.Verdict == Transient:
+			return 2
+		}
+		return 3
+	}
+	known := func(x float64) float64 {
+		if math.IsNaN(x) {
+			return math.Inf(1)
+		}
+		return x
+	}
+	return cmp.Or(cmp.Compare(a.Verdict.severity(), b.Verdict.severity()), cmp.Compare(shade(a), shade(b)),
+		cmp.Compare(known(a.Q), known(b.Q)), cmp.Compare(known(a.P), known(b.P)))
+}
