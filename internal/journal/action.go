@@ -1,0 +1,284 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Kind is what an action does to a flag.
+type Kind string
+
+// The kinds of action.
+const (
+	FlagOff Kind = "flag_off" // at most once per Key
+	Restore Kind = "restore"  // by a person, as often as they like
+)
+
+// A Key names what an action is about. For FlagOff it is unique in the journal.
+type Key struct {
+	Rule      string // its path
+	UpgradeID string // "" for a person's own action
+	Source    string // name of the flag source
+	Flag      string
+}
+
+// An Intent is an action that is about to be taken. It is written before the flag is, so
+// that whoever comes after a crash knows where to look.
+type Intent struct {
+	Key
+	ID     int64 // given by the journal
+	Kind   Kind
+	At     time.Time
+	Change []byte // what is to be written, JSON
+	By     string // "driftwatch", or who asked
+}
+
+func (in *Intent) sum() []byte {
+	return sumOf(in.ID, in.Rule, in.UpgradeID, in.Source, in.Flag, string(in.Kind), in.At.UnixNano(), in.Change, in.By)
+}
+
+// An Outcome is what became of an intent. An intent may have several, one after the other,
+// such as written_not_verified and later verified.
+type Outcome struct {
+	At             time.Time
+	Outcome        string // verified, written_not_verified, failed, refused, already_off, ...
+	Reason         string
+	RevisionBefore string
+	RevisionAfter  string
+	Receipt        []byte // what the switch answered, JSON; holds the exact undo
+	Evidence       []byte // of the proof, JSON
+}
+
+func (o *Outcome) sum(id, intent int64) []byte {
+	return sumOf(id, intent, o.At.UnixNano(), o.Outcome, o.Reason, o.RevisionBefore, o.RevisionAfter, o.Receipt, o.Evidence)
+}
+
+// An Action is an intent with what became of it.
+type Action struct {
+	Intent
+	Outcomes []Outcome // in the order in which they were appended; none = unresolved
+}
+
+// ErrAlreadyIntended is a FlagOff whose key is in the journal already.
+var ErrAlreadyIntended = errors.New("this action is in the journal already")
+
+// AppendIntent writes an intent and returns it with its ID. If the journal holds a FlagOff
+// with the same key, by whatever process, it returns that one and ErrAlreadyIntended: its
+// outcomes, or the flag itself, tell what became of it.
+func (j *Journal) AppendIntent(ctx context.Context, in Intent) (Intent, error) {
+	const op = "append intent"
+	if in.Source == "" || in.Flag == "" || in.At.IsZero() || (in.Kind != FlagOff && in.Kind != Restore) {
+		return Intent{}, &Error{Path: j.path, Op: op, Err: fmt.Errorf("%s of %q lacks its source, flag, kind or time", in.Kind, in.Flag)}
+	}
+	in.At = time.Unix(0, in.At.UnixNano()).UTC()
+	var before *Intent
+	err := j.write(ctx, op, func(tx *sql.Tx) error {
+		if in.Kind == FlagOff {
+			known, err := j.intents(ctx, tx, `WHERE kind = 'flag_off' AND rule = ? AND upgrade_id = ? AND source = ? AND flag = ?`,
+				in.Rule, in.UpgradeID, in.Source, in.Flag)
+			if err != nil {
+				return j.fault(op, err)
+			}
+			if len(known) > 0 {
+				before = &known[0]
+				return nil
+			}
+		}
+		// The sum covers the id, so the id is chosen here. The write lock is held.
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) + 1 FROM intent").Scan(&in.ID); err != nil {
+			return j.fault(op, err)
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO intent (id, rule, upgrade_id, source, flag, kind, at_ns, change, by, sum)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			in.ID, in.Rule, in.UpgradeID, in.Source, in.Flag, string(in.Kind), in.At.UnixNano(), bytesOf(in.Change), in.By, in.sum())
+		return j.fault(op, err)
+	})
+	switch {
+	case err != nil:
+		return Intent{}, err
+	case before != nil:
+		return *before, ErrAlreadyIntended
+	}
+	return in, nil
+}
+
+// AppendOutcome writes what became of an intent, after the outcomes that it has.
+func (j *Journal) AppendOutcome(ctx context.Context, intent int64, o Outcome) error {
+	const op = "append outcome"
+	if o.Outcome == "" || o.At.IsZero() {
+		return &Error{Path: j.path, Op: op, Err: fmt.Errorf("outcome of action %d lacks its name or its time", intent)}
+	}
+	return j.write(ctx, op, func(tx *sql.Tx) error {
+		known, err := j.intents(ctx, tx, "WHERE id = ?", intent)
+		if err != nil {
+			return j.fault(op, err)
+		}
+		if len(known) == 0 {
+			return &NotFound{Path: j.path, What: "action", ID: fmt.Sprint(intent)}
+		}
+		var id int64
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) + 1 FROM outcome").Scan(&id); err != nil {
+			return j.fault(op, err)
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO outcome
+			(id, intent, at_ns, outcome, reason, revision_before, revision_after, receipt, evidence, sum)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			id, intent, o.At.UnixNano(), o.Outcome, o.Reason, o.RevisionBefore, o.RevisionAfter, bytesOf(o.Receipt), bytesOf(o.Evidence), o.sum(id, intent))
+		return j.fault(op, err)
+	})
+}
+
+// Unresolved returns the intents without an outcome, oldest first: actions that a crash may
+// have cut short. They are resolved by reading the flag.
+func (j *Journal) Unresolved(ctx context.Context) ([]Intent, error) {
+	out, err := j.intents(ctx, j.db, "WHERE NOT EXISTS (SELECT 1 FROM outcome WHERE outcome.intent = intent.id) ORDER BY id")
+	return out, j.fault("read intents", err)
+}
+
+// An ActionFilter chooses actions; its zero value chooses all.
+type ActionFilter struct {
+	UpgradeID string    // "" = any
+	Source    string    // "" = any
+	Flag      string    // "" = any
+	Since     time.Time // intended at or after; zero = any
+}
+
+// Actions returns actions with their outcomes, oldest first.
+func (j *Journal) Actions(ctx context.Context, f ActionFilter) ([]Action, error) {
+	const op = "read actions"
+	since := int64(-1 << 63)
+	if !f.Since.IsZero() {
+		since = f.Since.UnixNano()
+	}
+	// Intents and outcomes belong to one state of the file.
+	tx, err := j.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, j.fault(op, err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	intents, err := j.intents(ctx, tx, `WHERE (upgrade_id = ?1 OR ?1 = '') AND (source = ?2 OR ?2 = '') AND (flag = ?3 OR ?3 = '')
+		AND at_ns >= ?4 ORDER BY id`, f.UpgradeID, f.Source, f.Flag, since)
+	if err != nil {
+		return nil, j.fault(op, err)
+	}
+	out := make([]Action, len(intents))
+	for i, in := range intents {
+		out[i].Intent = in
+		if out[i].Outcomes, err = j.outcomes(ctx, tx, in.ID); err != nil {
+			return nil, j.fault(op, err)
+		}
+	}
+	return out, nil
+}
+
+// LastAction returns the newest action on a flag, or nil.
+func (j *Journal) LastAction(ctx context.Context, source, flag string) (*Action, error) {
+	actions, err := j.Actions(ctx, ActionFilter{Source: source, Flag: flag})
+	if err != nil || len(actions) == 0 {
+		return nil, err
+	}
+	return &actions[len(actions)-1], nil
+}
+
+// A queryer is a database or a transaction.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func (j *Journal) intents(ctx context.Context, q queryer, where string, args ...any) ([]Intent, error) {
+	rows, err := q.QueryContext(ctx, "SELECT id, rule, upgrade_id, source, flag, kind, at_ns, change, by, sum FROM intent "+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var out []Intent
+	for rows.Next() {
+		var in Intent
+		var at int64
+		var sum []byte
+		if err := rows.Scan(&in.ID, &in.Rule, &in.UpgradeID, &in.Source, &in.Flag, &in.Kind, &at, &in.Change, &in.By, &sum); err != nil {
+			return nil, err
+		}
+		in.At = time.Unix(0, at).UTC()
+		if !bytes.Equal(sum, in.sum()) {
+			return nil, j.damaged("read intents", fmt.Errorf("intent %d is not what was stored", in.ID))
+		}
+		out = append(out, in)
+	}
+	return out, rows.Err()
+}
+
+func (j *Journal) outcomes(ctx context.Context, q queryer, intent int64) ([]Outcome, error) {
+	rows, err := q.QueryContext(ctx, `SELECT id, at_ns, outcome, reason, revision_before, revision_after, receipt, evidence, sum
+		FROM outcome WHERE intent = ? ORDER BY id`, intent)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var out []Outcome
+	for rows.Next() {
+		var o Outcome
+		var id, at int64
+		var sum []byte
+		if err := rows.Scan(&id, &at, &o.Outcome, &o.Reason, &o.RevisionBefore, &o.RevisionAfter, &o.Receipt, &o.Evidence, &sum); err != nil {
+			return nil, err
+		}
+		o.At = time.Unix(0, at).UTC()
+		if !bytes.Equal(sum, o.sum(id, intent)) {
+			return nil, j.damaged("read outcomes", fmt.Errorf("outcome %d of action %d is not what was stored", id, intent))
+		}
+		out = append(out, o)
+	}
+	return out, rows.Err()
+}
+
+// A Recovery is how the numbers stood after an action, at one time.
+type Recovery struct {
+	UpgradeID string
+	State     string // watching, recovered, not_recovered, unclear, superseded
+	At        time.Time
+	Body      []byte // what it was concluded from, JSON
+}
+
+func (r *Recovery) sum() []byte { return sumOf(r.UpgradeID, r.State, r.At.UnixNano(), r.Body) }
+
+// AppendRecovery writes a state of the recovery of an upgrade.
+func (j *Journal) AppendRecovery(ctx context.Context, r Recovery) error {
+	const op = "append recovery"
+	if r.UpgradeID == "" || r.State == "" || r.At.IsZero() {
+		return &Error{Path: j.path, Op: op, Err: fmt.Errorf("recovery of upgrade %q lacks its upgrade, state or time", r.UpgradeID)}
+	}
+	_, err := j.db.ExecContext(ctx, "INSERT INTO recovery (upgrade_id, state, at_ns, body, sum) VALUES (?, ?, ?, ?, ?)",
+		r.UpgradeID, r.State, r.At.UnixNano(), bytesOf(r.Body), r.sum())
+	return j.fault(op, err)
+}
+
+// Recoveries returns the states of the recovery of an upgrade, in the order in which they
+// were appended.
+func (j *Journal) Recoveries(ctx context.Context, upgradeID string) ([]Recovery, error) {
+	const op = "read recovery"
+	rows, err := j.db.QueryContext(ctx, "SELECT upgrade_id, state, at_ns, body, sum FROM recovery WHERE upgrade_id = ? ORDER BY id", upgradeID)
+	if err != nil {
+		return nil, j.fault(op, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []Recovery
+	for rows.Next() {
+		var r Recovery
+		var at int64
+		var sum []byte
+		if err := rows.Scan(&r.UpgradeID, &r.State, &at, &r.Body, &sum); err != nil {
+			return nil, j.fault(op, err)
+		}
+		r.At = time.Unix(0, at).UTC()
+		if !bytes.Equal(sum, r.sum()) {
+			return nil, j.damaged(op, fmt.Errorf("a recovery state of %s is not what was stored", upgradeID))
+		}
+		out = append(out, r)
+	}
+	return out, j.fault(op, rows.Err())
+}
