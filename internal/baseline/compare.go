@@ -15,6 +15,8 @@ const (
 	farShare  = 0.75
 	nearShare = 6  // J10: Before / 6
 	lastShare = 12 // J5 and Jp: Before / 12, at least one step
+	// leastMove is the least difference of log rates that is more than rounding.
+	leastMove = 1e-9
 )
 
 // looksOfPlacebos is the share of the placebos that a look must have been made at, for the
@@ -151,7 +153,7 @@ func (g *gates) at(t int) (j10, j5, jp float64) {
 	g.l.addSteps(&g.last, max(g.from, t-g.newest), t)
 	post := g.post.TrimmedMean(trim)
 	move := post - g.far
-	if move == 0 {
+	if math.Abs(move) < leastMove {
 		return math.NaN(), math.NaN(), math.NaN()
 	}
 	return (post - g.near) / move, (post - g.end) / move, (g.last.TrimmedMean(trim) - g.far) / move

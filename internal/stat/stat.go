@@ -67,6 +67,9 @@ func (s *Sample) TrimmedMean(trim float64) float64 {
 	return sum / float64(len(kept))
 }
 
+// Quantile is Quantile of the values in s.
+func (s *Sample) Quantile(q float64) float64 { return Quantile(s.sorted, q) }
+
 // Quantile returns the q-quantile of sorted, which is in ascending order, interpolated
 // linearly between neighbours: element q (n - 1), counted from 0 (type 7 of Hyndman and Fan
 // 1996, the default of R and NumPy). Empty sorted gives NaN. It panics if q is not in [0, 1].
