@@ -205,13 +205,12 @@ func RevisionConflict(key, expected, found string, at time.Time, by string) *Mes
 
 // ClocksDisagree is DW110.
 func ClocksDisagree(here, prometheus time.Time) *Message {
-	d := prometheus.Sub(here).Round(time.Second)
-	apart := d.Abs()
+	d := int(prometheus.Sub(here).Round(time.Second).Seconds())
 	return &Message{
 		Code: "DW110", Exit: ExitCouldNot,
-		Title:  "clocks disagree by " + span(apart),
+		Title:  fmt.Sprintf("clocks disagree by %d s", max(d, -d)),
 		Detail: fmt.Sprintf("this machine %s, Prometheus %s UTC; windows around an upgrade would be wrong", here.UTC().Format("15:04:05"), prometheus.UTC().Format("15:04:05")),
-		Remedy: fmt.Sprintf("fix NTP, or state it: --clock-offset %ds (recorded in the report)", int(d.Seconds())),
+		Remedy: fmt.Sprintf("fix NTP, or state it: --clock-offset %ds (recorded in the report)", d),
 	}
 }
 

@@ -11,16 +11,6 @@ import (
 // unknown stands where a number cannot be had.
 const unknown = "?"
 
-// number is x with its unit: three digits for seconds (as ms below one second), two
-// decimals in per cent for ratios, three digits for everything else.
-func number(x Number, unit string) string {
-	if !x.Known() {
-		return unknown
-	}
-	digits, suffix := split(float64(x), unit)
-	return digits + suffix
-}
-
 // between is "before SEP after", the unit written once where both have the same.
 func between(before, after Level, unit, sep string) string {
 	b, bu := level(before, unit)
@@ -44,6 +34,8 @@ func level(l Level, unit string) (digits, suffix string) {
 	return unknown, ""
 }
 
+// split is the digits of x and its unit: three digits for seconds (as ms below one second),
+// two decimals in per cent for ratios, three digits for everything else.
 func split(x float64, unit string) (digits, suffix string) {
 	if x == 0 {
 		switch unit {
@@ -186,6 +178,11 @@ func clock(t, ref time.Time) string {
 		layout = "2 January " + layout
 	}
 	return t.Format(layout)
+}
+
+// about is clock to the minute, rounded up, for what is expected.
+func about(t, ref time.Time) string {
+	return clock(t.Add(time.Minute-time.Nanosecond).Truncate(time.Minute), ref)
 }
 
 // day is t in full.

@@ -125,9 +125,6 @@ func middle(s string, n int) string {
 // pad is s with spaces behind it up to n columns.
 func pad(s string, n int) string { return s + strings.Repeat(" ", max(0, n-columns(s))) }
 
-// right is s with spaces before it up to n columns.
-func right(s string, n int) string { return strings.Repeat(" ", max(0, n-columns(s))) + s }
-
 // quote is s as one word of a shell.
 func quote(s string) string {
 	s = printable(s)

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/telemetry"
@@ -125,7 +126,10 @@ func (p Progress) Action(a Action) string {
 			label += ", " + clock(a.At.Time, p.Ref)
 		}
 	}
-	return p.Line(label, r.actionText(a))
+	if a.Outcome == Verified {
+		return p.Line(label, flagName(a)+revisions(a)+", "+proof(a))
+	}
+	return p.Line(label, strings.TrimSuffix(r.actionText(a), "."))
 }
 
 // Recovery is what the numbers do since the flag went off.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/baseline"
@@ -379,7 +380,7 @@ func (r *Report) setDeploy(in Input) {
 	if u == nil {
 		return
 	}
-	r.Deploy = &Deploy{Started: At(u.Started), At: At(u.At), From: Word(u.From), To: Word(u.To), FoundBy: u.FoundBy}
+	r.Deploy = &Deploy{Started: At(u.Started), At: At(u.At), From: Word(valid(u.From)), To: Word(valid(u.To)), FoundBy: u.FoundBy}
 	if u.At.IsZero() {
 		r.Needs = &Needs{Of: "rollout", Have: Number(in.Updated), Need: Number(in.Targets)}
 		return
@@ -403,7 +404,7 @@ func newComparison(in Input, row detect.Row) Comparison {
 	s := in.Rule.Signals[row.Signal]
 	values := row.Endpoint.Values()
 	c := Comparison{
-		Endpoint: row.Endpoint.String(), Labels: Labels{},
+		Endpoint: valid(row.Endpoint.String()), Labels: Labels{},
 		Signal: s.Name, Kind: string(s.Kind), Direction: orElse(string(s.Direction), string(rule.Up)),
 		Metric: string(row.Metric), Quantile: None(), Unit: s.Unit, Metrics: []Metric{},
 		Verdict: verdictOf(row.Verdict), Control: row.Control,
@@ -415,10 +416,10 @@ func newComparison(in Input, row detect.Row) Comparison {
 		},
 		Own: Test{Number(row.Z), Number(row.P)},
 		P:   Number(row.P), Q: Number(row.Q), QAct: Number(row.QAct), AttainableQ: Number(row.AttainableQ),
-		Suspected: row.Suspected, Looks: row.Looks, Note: Word(row.Note), Warnings: unique(row.Warnings),
+		Suspected: row.Suspected, Looks: row.Looks, Note: Word(valid(row.Note)), Warnings: unique(row.Warnings),
 	}
 	for i, name := range in.Rule.Endpoint {
-		c.Labels = append(c.Labels, Label{name, values[i]})
+		c.Labels = append(c.Labels, Label{name, valid(values[i])})
 	}
 	for _, m := range row.Metrics {
 		c.Metrics = append(c.Metrics, Metric{string(m.Metric), Number(m.Z), Number(m.P)})
@@ -484,12 +485,15 @@ func Parse(b []byte) (*Report, error) {
 	return &r, nil
 }
 
+// valid is s as JSON can hold it, so that a stored report is the same report.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
 // unique is the strings of all lists in order, each once; never nil.
 func unique(lists ...[]string) []string {
 	out := []string{}
 	for _, list := range lists {
 		for _, s := range list {
-			if !slices.Contains(out, s) {
+			if s = valid(s); !slices.Contains(out, s) {
 				out = append(out, s)
 			}
 		}

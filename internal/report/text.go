@@ -31,7 +31,7 @@ func Text(r *Report, o TextOptions) string {
 		o.Width = 100
 	}
 	p := &page{r: r, o: o}
-	p.line("%s", p.header())
+	p.broken("", p.header())
 	p.line("")
 	if len(r.Comparisons) > 0 {
 		p.table()
@@ -55,6 +55,23 @@ func (p *page) line(format string, args ...any) {
 		s = ascii(s)
 	}
 	p.b.WriteString(s + "\n")
+}
+
+// broken writes a heading, on more lines where it is wider than the page, in the colour of v
+// ("" = none).
+func (p *page) broken(v Verdict, s string) {
+	if p.o.ASCII {
+		s = ascii(s)
+	}
+	for i, line := range wrap(s, p.o.Width-2) {
+		if i > 0 {
+			line = "  " + line
+		}
+		if v != "" {
+			line = p.paint(v, line)
+		}
+		p.line("%s", line)
+	}
 }
 
 func (p *page) header() string {
@@ -278,7 +295,7 @@ func (p *page) rows(rows []cells) {
 		}
 		return n
 	}
-	for wPlot > 12 && rest() < min(wName, 26) {
+	for wPlot > 18 && rest() < wName || wPlot > 12 && rest() < min(wName, 26) {
 		wPlot--
 	}
 	for wSignal > 8 && rest() < 12 {
@@ -289,7 +306,7 @@ func (p *page) rows(rows []cells) {
 
 	line := "  " + strings.Repeat(" ", wName+1+wSignal) + " " + p.right(head.values, wValues) + "  " + p.right(head.change, wChange) + "  " + axis.ticks()
 	if p.o.Width >= 100 {
-		line = pad(line, 2+wName+1+wSignal+1+wValues+2+wChange+2+wPlot) + "  " + head.confidence
+		line = p.pad(line, 2+wName+1+wSignal+1+wValues+2+wChange+2+wPlot) + "  " + head.confidence
 	}
 	p.line("%s", line)
 	for _, c := range rows {
@@ -426,7 +443,7 @@ func (p *page) verdict() {
 	if r.Deploy == nil && v == NotEnoughData {
 		head = "○ NO UPGRADE FOUND"
 	}
-	p.line("%s", p.paint(mark, head))
+	p.broken(mark, head)
 	switch v {
 	case Regressed:
 		p.regressed()
@@ -435,7 +452,8 @@ func (p *page) verdict() {
 	case CouldNotCheck:
 		p.say("", r.couldNotCheckText()...)
 		if r.Failure != nil {
-			p.say("", r.Failure.Detail, r.Failure.Remedy)
+			p.say("", r.Failure.Detail)
+			p.say("", r.Failure.Remedy)
 		}
 	case Undecided:
 		p.say("", r.undecidedText()...)
@@ -469,6 +487,9 @@ func (p *page) regressed() {
 	}
 	var pro, contra []string
 	for _, e := range r.Evidence {
+		if e.ID == "flag_off" {
+			continue // the sentence on the action says it
+		}
 		if t := strings.TrimSuffix(printable(e.Text), "."); e.Holds {
 			pro = append(pro, t)
 		} else {
@@ -479,7 +500,7 @@ func (p *page) regressed() {
 		p.say("", "Why the upgrade: "+strings.Join(pro, "; ")+".")
 	}
 	if len(contra) > 0 {
-		p.say("", "What speaks against it: "+strings.Join(contra, "; ")+".")
+		p.say("", "What speaks against that: "+strings.Join(contra, "; ")+".")
 	}
 	for _, a := range actions {
 		p.say("", r.actionText(a))
@@ -612,64 +633,40 @@ func sticks(w string) bool {
 
 // next writes the next step that a person would take, as a command to paste.
 func (p *page) next() {
-	step, note := p.r.next()
+	undo, step, note := p.r.next()
+	if undo != "" {
+		p.line("%s", "undo   "+undo)
+	}
 	if note != "" {
-		note = "    (" + note + ")"
+		note = "   (" + note + ")"
+		if p.cols("next   "+step+note) > p.o.Width {
+			p.line("%s", strings.TrimSpace(note))
+			note = ""
+		}
 	}
 	p.line("%s", "next   "+step+note)
 }
 
-// next is the next step, and what to know about it.
-func (r *Report) next() (step, note string) {
+// next is the next step and what to know about it, and how to undo what was done ("" = there
+// is nothing to undo, or that is the next step).
+func (r *Report) next() (undo, step, note string) {
 	show := "driftwatch report show " + quote(r.ID)
 	switch r.Verdict {
 	case Regressed:
-		actions := r.actionsLast()
-		slices.SortStableFunc(actions, func(a, b Action) int { return urgency(a) - urgency(b) })
-		if len(actions) == 0 {
-			return show, "there is no flag to turn off"
-		}
-		a := actions[0]
-		flag := quote(string(a.Flag))
-		switch a.Outcome {
-		case WrittenNotVerified:
-			return "driftwatch flags verify " + flag, "undo: driftwatch flags restore " + flag
-		case Failed:
-			return "driftwatch flags verify " + flag, ""
-		case Verified:
-			if r.Recovery.State == RecoveryWatching {
-				return r.again() + " --wait", "undo: driftwatch flags restore " + flag
-			}
-			return "driftwatch flags restore " + flag, "once the cause is gone; puts back exactly what was there"
-		case AlreadyOff:
-			return "driftwatch flags verify " + flag, ""
-		case DryRun:
-			cmd := "driftwatch flags off " + flag
-			if rev := a.Revision[0]; rev != "" {
-				cmd += " --revision " + quote(string(rev))
-			}
-			return cmd, ""
-		}
-		switch a.Reason {
-		case ReasonReadOnly, ReasonBudget, ReasonMuted, ReasonStopFile, ReasonStale, ReasonShortHistory, ReasonNoControls:
-			if a.Flag != "" {
-				return "driftwatch flags off " + flag, "if you agree that the flag is the cause"
-			}
-		}
-		return show, ""
+		return r.nextAction(show)
 	case CouldNotCheck:
-		return r.again(), ""
+		return "", r.again(), ""
 	case Undecided:
 		if r.Looks != nil && !r.Looks.Next.IsZero() {
-			return r.again() + " --wait", ""
+			return "", r.again() + " --wait", ""
 		}
-		return show, "the last look is over"
+		return "", show, "the last look is over"
 	case NotEnoughData:
 		switch {
 		case r.Deploy == nil:
-			return "driftwatch check" + r.rules() + " --at TIME", "the time at which the upgrade was complete"
+			return "", "driftwatch check" + r.rules() + " --at TIME", "when the upgrade was complete"
 		case r.Deploy.At.IsZero():
-			return "driftwatch check" + r.rules() + " --wait", ""
+			return "", r.again() + " --wait", ""
 		}
 		var when time.Time
 		for _, c := range r.of(NotEnoughData) {
@@ -678,11 +675,49 @@ func (r *Report) next() (step, note string) {
 			}
 		}
 		if !when.IsZero() {
-			return r.again(), "after " + clock(when, r.reference()) + " UTC"
+			return "", r.again(), "after " + about(when, r.reference()) + " UTC"
 		}
-		return show, "says what is needed"
+		return "", show, "says what is needed"
 	}
-	return "nothing to do", ""
+	return "", "nothing to do", ""
+}
+
+// nextAction is next for a confirmed regression: what the most urgent action asks for.
+func (r *Report) nextAction(show string) (undo, step, note string) {
+	actions := r.actionsLast()
+	slices.SortStableFunc(actions, func(a, b Action) int { return urgency(a) - urgency(b) })
+	if len(actions) == 0 {
+		if !slices.ContainsFunc(r.of(Regressed), func(c Comparison) bool { return c.Flag != "" }) {
+			note = "there is no flag to turn off"
+		}
+		return "", show, note
+	}
+	a := actions[0]
+	flag := quote(string(a.Flag))
+	off := "driftwatch flags off " + flag
+	switch a.Outcome {
+	case WrittenNotVerified:
+		return "driftwatch flags restore " + flag, "driftwatch flags verify " + flag, ""
+	case Failed, AlreadyOff:
+		return "", "driftwatch flags verify " + flag, ""
+	case Verified:
+		if r.Recovery.State == RecoveryWatching {
+			return "driftwatch flags restore " + flag, r.again() + " --wait", ""
+		}
+		return "", "driftwatch flags restore " + flag, "once the cause is gone"
+	case DryRun:
+		if rev := a.Revision[0]; rev != "" {
+			off += " --revision " + quote(string(rev))
+		}
+		return "", off, ""
+	}
+	switch a.Reason {
+	case ReasonBudget, ReasonMuted, ReasonStopFile, ReasonStale, ReasonShortHistory, ReasonNoControls:
+		if a.Flag != "" {
+			return "", off, "if you agree that the flag is the cause"
+		}
+	}
+	return "", show, ""
 }
 
 // rules is the option that names the rule's file.

@@ -246,22 +246,9 @@ func (r *Report) actionText(a Action) string {
 	}
 	switch a.Outcome {
 	case Verified:
-		text := fmt.Sprintf("Flag %s off%s%s, %s", flag, when, revisions(a), verifiedWords(a))
-		if a.VerifiedAfterS != nil {
-			text += " in " + span(seconds(*a.VerifiedAfterS))
-		}
-		return text + evaluated(a) + "."
+		return fmt.Sprintf("Flag %s off%s%s, %s.", flag, when, revisions(a), proof(a))
 	case WrittenNotVerified:
-		text := fmt.Sprintf("Flag %s may still be on: it was written off%s%s, but that could not be verified", flag, when, revisions(a))
-		if e := a.Evaluations; e != nil {
-			text = fmt.Sprintf("Flag %s may still be on: it was written off%s%s, but %d of %d evaluations gave something else", flag, when, revisions(a), e.Total-e.Off, e.Total)
-			if e.WaitedS > 0 {
-				text += " after " + span(seconds(e.WaitedS))
-			}
-			if e.Reason != "" {
-				text += " (reason " + printable(string(e.Reason)) + ")"
-			}
-		}
+		text := fmt.Sprintf("Flag %s may still be on: it was written off%s%s, but %s", flag, when, revisions(a), doubt(a))
 		return text + detail(a) + ". A person is needed."
 	case Failed:
 		return fmt.Sprintf("Flag %s could not be turned off%s%s. A person is needed.", flag, when, detail(a))
@@ -273,7 +260,7 @@ func (r *Report) actionText(a Action) string {
 			text += " (revision " + printable(string(a.Revision[0])) + ")"
 		}
 		if len(a.Missing) > 0 {
-			return text + "; what is missing is " + list(a.Missing) + "."
+			return text + "; missing consent: " + list(a.Missing) + "."
 		}
 		return text + "."
 	}
@@ -281,6 +268,34 @@ func (r *Report) actionText(a Action) string {
 		return "No action was taken: " + reasonText(a) + detail(a) + "."
 	}
 	return fmt.Sprintf("Flag %s was left alone: %s%s.", flag, reasonText(a), detail(a))
+}
+
+// proof is how an action was proved: "verified off in 1.2 s (30 of 30 evaluations)".
+func proof(a Action) string {
+	text := verifiedWords(a)
+	if a.VerifiedAfterS != nil {
+		text += " in " + span(seconds(*a.VerifiedAfterS))
+	}
+	return text + evaluated(a)
+}
+
+// doubt is what speaks against a written flag being off.
+func doubt(a Action) string {
+	e, x := a.Evaluations, a.Exposure
+	switch {
+	case e != nil && e.Off < e.Total:
+		text := fmt.Sprintf("%d of %d evaluations gave something else", e.Total-e.Off, e.Total)
+		if e.WaitedS > 0 {
+			text += " after " + span(seconds(e.WaitedS))
+		}
+		if e.Reason != "" {
+			text += " (reason " + printable(string(e.Reason)) + ")"
+		}
+		return text
+	case x != nil && x.After != nil && *x.After > 0:
+		return share(*x.After) + " of requests still run behind it"
+	}
+	return "that could not be verified"
 }
 
 func revisions(a Action) string {
@@ -411,7 +426,7 @@ func (r *Report) notEnoughText() []string {
 		return []string{"The rule's signals have no endpoint to compare."}
 	}
 	rows := r.of(NotEnoughData)
-	s := []string{fmt.Sprintf("%d of %d comparisons have not enough data to be judged.", len(rows), len(r.Comparisons))}
+	s := []string{fmt.Sprintf("There is not enough data to judge %d of %d comparisons.", len(rows), len(r.Comparisons))}
 	for _, c := range rows[:min(3, len(rows))] {
 		s = append(s, sentence(fmt.Sprintf("%s %s: %s", r.name(c), r.signal(c), r.needs(c))))
 	}
@@ -454,7 +469,7 @@ func (r *Report) lacking(n Needs) string {
 		s = "too few " + of
 	}
 	if !n.When.IsZero() {
-		s += ", enough about " + clock(n.When.Time, r.reference()) + " UTC"
+		s += ", enough about " + about(n.When.Time, r.reference()) + " UTC"
 	}
 	return s
 }
@@ -492,7 +507,7 @@ func bound(c Comparison) string {
 	}
 	s := "at most " + change(c.Change.Bound95) + " (at 95 %)"
 	if c.Change.MinimumEffect.Known() && c.Change.Bound95 >= c.Change.MinimumEffect {
-		s += "; " + strings.TrimPrefix(change(c.Change.MinimumEffect), "+") + " cannot be excluded with this traffic"
+		s += "; " + share(float64(c.Change.MinimumEffect)) + " cannot be excluded with this traffic"
 	}
 	return s
 }
@@ -644,20 +659,20 @@ func (r *Report) evidence(in Input) []Evidence {
 	rows := r.of(Regressed)
 	if n := in.Judgement.Controls; n > 0 {
 		if in.Judgement.ControlsRisen {
-			add("controls_unchanged", false, "not all of the %d control endpoints, which are not behind the flag, were unchanged: at least one rose as well", n)
+			add("controls_unchanged", false, "at least one of the %d control endpoints, which are not behind the flag, rose as well", n)
 		} else {
-			add("controls_unchanged", true, "none of the %d control endpoints, which are not behind the flag, rose", n)
+			add("controls_unchanged", true, "none of the %d control endpoints rose, which are not behind the flag", n)
 		}
 	}
 	if len(rows) > 0 {
 		add("began_with_upgrade", true, "%s had not risen shortly before the rollout began", r.names(rows))
 		if n := in.Judgement.Placebos; n > 0 {
-			history := "the service's own history"
+			history := "its history"
 			if r.Calibration.History == "generated" {
-				history = "generated history"
+				history = "its generated history"
 			}
-			add("beyond_placebos", true, "the rise was ranked among placebo deploys in %s: at least %d of the endpoint's own, %s pooled",
-				history, n, count(Number(in.Judgement.Pooled)))
+			add("beyond_placebos", true, "it was ranked among at least %d placebo deploys in %s, %s pooled",
+				n, history, count(Number(in.Judgement.Pooled)))
 		}
 		gone := slices.DeleteFunc(slices.Clone(rows), func(c Comparison) bool { return c.StillThere == nil || *c.StillThere })
 		if len(gone) == 0 {
