@@ -54,14 +54,9 @@ type Client struct {
 	timeout    time.Duration
 	slots      chan struct{}
 
-	mu   sync.Mutex
-	caps *capabilities // nil until probed
-}
-
-// capabilities are what the server can do, as tried.
-type capabilities struct {
-	remoteRead bool
-	anchored   bool
+	mu       sync.Mutex
+	noStream bool     // remote read was tried and is not there
+	increase increase // what the server's increase can do
 }
 
 // tries is how often a request is sent before its server counts as unreachable, and
