@@ -421,7 +421,7 @@ func (p *parser) constraint(v strictyaml.Value) string {
 	if !ok {
 		return ""
 	}
-	if _, err := parseConstraint(s); err != nil {
+	if err := checkConstraint(s); err != nil {
 		v.Fail(fmt.Sprintf("%s %q is not a version constraint: %v", v.Key(), s, err), `write it like "<2.42.0" or ">=2.42.0, <3"`)
 		return ""
 	}

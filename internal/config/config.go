@@ -1,0 +1,343 @@
+// Package config reads driftwatch.yaml: where Prometheus, the rules, the flags and the
+// journal are, and what driftwatch may do. It knows no rule and opens no connection.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/driftwatch/driftwatch/internal/strictyaml"
+	promconfig "github.com/prometheus/common/config"
+)
+
+// A Config is driftwatch.yaml with its defaults filled in (docs/rules.md). Relative paths of
+// the file are joined to the directory of the file.
+type Config struct {
+	Path        string // the file it came from, "" for Default
+	Prometheus  Prometheus
+	Rules       []string              // files, directories and patterns, for rule.Load
+	FlagSources map[string]FlagSource // by name
+	Verify      map[string]Verifier   // by name of the flag source; every source has one
+	Journal     Journal
+	Act         bool
+	Limits      Limits
+}
+
+// Prometheus is the server to read from.
+type Prometheus struct {
+	URL         string // "" where neither the file nor a default says
+	HTTP        promconfig.HTTPClientConfig
+	Read        Read
+	Concurrency int // requests in flight
+	MaxSamples  int // peak samples per request
+}
+
+// Read is how samples are fetched.
+type Read string
+
+// The ways to read. Auto is the default.
+const (
+	ReadAuto   Read = "auto"
+	ReadRemote Read = "remote-read"
+	ReadQuery  Read = "query"
+)
+
+// A FlagSource is where flags are turned off. Exactly one field is set.
+type FlagSource struct {
+	FlagdFile *FlagdFile
+}
+
+// A FlagdFile is a file of flagd definitions, edited in place.
+type FlagdFile struct {
+	Path string
+}
+
+// A Verifier is how the application sees its flags. Exactly one field is set.
+type Verifier struct {
+	FlagdFile *FlagdFile
+	OFREP     *OFREP
+}
+
+// OFREP is a server that speaks the OpenFeature Remote Evaluation Protocol.
+type OFREP struct {
+	URL string
+}
+
+// A Journal is where records are kept.
+type Journal struct {
+	SQLite string // path of the file
+}
+
+// Limits bound what driftwatch does by itself, over all rules.
+type Limits struct {
+	ActionsPerHour int           // 0 = never act
+	ActionsPerDay  int           // 0 = never act
+	Cooldown       time.Duration // between two actions on the same flag
+	StopFile       string        // nothing is done while this file exists; "" = there is none
+}
+
+// Default returns the configuration without a file: everything but prometheus.url.
+func Default() *Config {
+	return &Config{
+		Prometheus: Prometheus{HTTP: promconfig.DefaultHTTPClientConfig, Read: ReadAuto, Concurrency: 2, MaxSamples: 20_000_000},
+		Rules:      []string{"rules/*.yaml"},
+		Journal:    Journal{SQLite: "driftwatch.db"},
+		Limits:     Limits{ActionsPerHour: 1, ActionsPerDay: 3, Cooldown: 6 * time.Hour, StopFile: "/run/driftwatch/stop"},
+	}
+}
+
+// Load reads a file. The error is strictyaml.Errors, with every mistake of the file; it wraps
+// fs.ErrNotExist if there is no such file.
+func Load(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		reason := err
+		if p, ok := errors.AsType[*fs.PathError](err); ok {
+			reason = p.Err
+		}
+		return nil, strictyaml.Errors{{Path: path, Text: path, Reason: fmt.Sprintf("cannot be read: %v", reason), Remedy: "check --config and who may read it", Err: err}}
+	}
+	return Parse(path, text)
+}
+
+// Parse is Load of a text that came from path. An empty text is Default.
+func Parse(path string, text []byte) (*Config, error) {
+	f, docs := strictyaml.Read(path, text)
+	c := Default()
+	c.Path = path
+	p := &parser{dir: filepath.Dir(path)}
+	for i, doc := range docs {
+		if i == 0 {
+			p.config(doc.Root, c)
+			continue
+		}
+		doc.Root.Fail("a second document", "a configuration is one document; rules have files of their own")
+	}
+	for i := range c.Rules {
+		c.Rules[i] = p.path(c.Rules[i])
+	}
+	c.Journal.SQLite = p.path(c.Journal.SQLite)
+	if c.Limits.StopFile != "" {
+		c.Limits.StopFile = p.path(c.Limits.StopFile)
+	}
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// CheckURL reports what is wrong with the address of a server: it has to be http or https,
+// with a host, and without a password, which would be printed with it.
+func CheckURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return errors.New("not a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("not an address with http:// or https://")
+	case u.Host == "":
+		return errors.New("an address without a host")
+	case u.User != nil:
+		return errors.New("an address that holds a user or password")
+	case u.RawQuery != "" || u.Fragment != "":
+		return errors.New("an address with a query or fragment")
+	}
+	return nil
+}
+
+// A parser knows where the file is.
+type parser struct {
+	dir string
+}
+
+func (p *parser) path(s string) string { return promconfig.JoinDir(p.dir, s) }
+
+func (p *parser) config(v strictyaml.Value, c *Config) {
+	m, ok := v.Map()
+	if !ok {
+		return
+	}
+	defer m.Close()
+	p.prometheus(m.Get("prometheus"), &c.Prometheus)
+	if list, ok := m.Get("rules").Texts(); ok {
+		c.Rules = list
+	}
+	c.FlagSources = p.flagSources(m.Get("flag_sources"))
+	c.Verify = p.verify(m.Get("verify"), c.FlagSources)
+	p.journal(m.Get("journal"), &c.Journal)
+	c.Act, _ = m.Get("act").Bool()
+	p.limits(m.Get("limits"), &c.Limits)
+	p.unbuilt(m)
+}
+
+func (p *parser) prometheus(v strictyaml.Value, c *Prometheus) {
+	m, ok := v.Map()
+	if !ok {
+		return
+	}
+	defer m.Close()
+	c.URL = p.url(m.Get("url"))
+	if h, ok := p.http(m.Get("http")); ok {
+		c.HTTP = h
+	}
+	if s, ok := m.Get("read").Choice(string(ReadAuto), string(ReadRemote), string(ReadQuery)); ok {
+		c.Read = Read(s)
+	}
+	if n, ok := m.Get("concurrency").Int(1, 64); ok {
+		c.Concurrency = n
+	}
+	if n, ok := m.Get("max_samples").Int(10_000, 1_000_000_000); ok {
+		c.MaxSamples = n
+	}
+}
+
+// url leaves the address out of the message: it may hold a password.
+func (p *parser) url(v strictyaml.Value) string {
+	s, ok := v.Text()
+	if !ok {
+		return ""
+	}
+	if err := CheckURL(s); err != nil {
+		v.FailKey(fmt.Sprintf("%s is %v", v.Key(), err), "write it like http://localhost:9090; credentials belong into files named under http")
+		return ""
+	}
+	return s
+}
+
+// later are flag sources that the design knows and that are not built.
+var later = []string{"flagd_crd", "configmap", "unleash", "goff_file", "launchdarkly", "webhook"}
+
+func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
+	m, _ := v.Map()
+	out := map[string]FlagSource{}
+	for _, e := range m.Entries() {
+		s, ok := e.Map()
+		if !ok {
+			continue
+		}
+		for _, kind := range later {
+			s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "only flagd_file can be switched")
+		}
+		file := s.Need("flagd_file", "write {flagd_file: {path: flags.json, mode: edit}}")
+		s.Close()
+		f, ok := file.Map()
+		if !ok {
+			continue
+		}
+		path := p.filePath(f)
+		mode := f.Get("mode")
+		if text, ok := mode.Choice("edit", "overlay"); ok && text == "overlay" {
+			mode.Fail("mode overlay is not built yet", "write edit: the definition itself is changed, one line of it")
+		}
+		f.Close()
+		out[e.Key()] = FlagSource{FlagdFile: &FlagdFile{Path: path}}
+	}
+	return out
+}
+
+func (p *parser) filePath(m *strictyaml.Map) string {
+	s, ok := m.Need("path", "write where the flag definitions are: path: flags.json").Text()
+	if !ok {
+		return ""
+	}
+	return p.path(s)
+}
+
+// verify returns a verifier for every source: the file itself where none is written.
+func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[string]Verifier {
+	out := map[string]Verifier{}
+	for name, s := range sources {
+		out[name] = Verifier{FlagdFile: s.FlagdFile}
+	}
+	m, _ := v.Map()
+	for _, e := range m.Entries() {
+		if _, ok := sources[e.Key()]; !ok {
+			e.FailKey(fmt.Sprintf("no flag source %q", e.Key()), strictyaml.DidYouMean(e.Key(), slices.Sorted(maps.Keys(sources))))
+		}
+		s, ok := e.Map()
+		if !ok {
+			continue
+		}
+		s.Refuse("flagd_rpc", "verifying by flagd's RPC is not built yet", "write {ofrep: {url: http://localhost:8016}}, which flagd serves, too")
+		file, ofrep := s.Get("flagd_file"), s.Get("ofrep")
+		s.Close()
+		switch {
+		case file.Given() && ofrep.Given():
+			ofrep.FailKey("two ways to verify one source", "keep the one that the application uses")
+		case file.Given():
+			if f, ok := file.Map(); ok {
+				out[e.Key()] = Verifier{FlagdFile: &FlagdFile{Path: p.filePath(f)}}
+				f.Close()
+			}
+		case ofrep.Given():
+			if o, ok := ofrep.Map(); ok {
+				out[e.Key()] = Verifier{OFREP: &OFREP{URL: p.url(o.Need("url", "write url: http://localhost:8016"))}}
+				o.Close()
+			}
+		default:
+			s.Fail("no way to verify", "write {flagd_file: {path: flags.json}} or {ofrep: {url: http://localhost:8016}}")
+		}
+	}
+	return out
+}
+
+func (p *parser) journal(v strictyaml.Value, j *Journal) {
+	m, ok := v.Map()
+	if !ok {
+		return
+	}
+	defer m.Close()
+	m.Refuse("postgres", "a journal in PostgreSQL is not built yet", "write {sqlite: driftwatch.db}")
+	m.Refuse("keep", "pruning the journal is not built yet", "leave it out; everything is kept")
+	if s, ok := m.Get("sqlite").Text(); ok {
+		j.SQLite = s
+	}
+}
+
+func (p *parser) limits(v strictyaml.Value, l *Limits) {
+	m, ok := v.Map()
+	if !ok {
+		return
+	}
+	defer m.Close()
+	if n, ok := m.Get("actions_per_hour").Int(0, 1000); ok {
+		l.ActionsPerHour = n
+	}
+	if n, ok := m.Get("actions_per_day").Int(0, 1000); ok {
+		l.ActionsPerDay = n
+	}
+	if d, ok := m.Get("cooldown").Duration(); ok {
+		l.Cooldown = d
+	}
+	if s, ok := m.Get("stop_file").AnyText(); ok {
+		l.StopFile = s
+	}
+}
+
+// unbuilt refuses settings whose features are not there: a setting that does nothing would
+// be believed. The defaults of the design pass.
+func (p *parser) unbuilt(m *strictyaml.Map) {
+	notify := m.Get("notify")
+	if items, ok := notify.Items(); ok && len(items) > 0 {
+		notify.FailKey("notifications are not built yet", "leave notify out; the exit code and -o json can be sent by what runs the check")
+	}
+	web, ok := m.Get("web").Map()
+	if !ok {
+		return
+	}
+	defer web.Close()
+	for name, usual := range map[string]string{"listen": "127.0.0.1:9465", "config_file": ""} {
+		if v := web.Get(name); v.Given() {
+			if s, ok := v.AnyText(); ok && s != usual {
+				v.Fail(fmt.Sprintf("web.%s %q has nothing to serve: the web pages are not built yet", name, s), "leave it out")
+			}
+		}
+	}
+}
