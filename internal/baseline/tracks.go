@@ -65,7 +65,7 @@ type Lack struct {
 	Endpoint telemetry.Endpoint
 	Signal   int
 	Metric   telemetry.Metric
-	Of       string // "buckets": no usable bound; "requests": events without the series of trials
+	Of       string // "buckets": no usable bound; "history": no bound was chosen, it is new; "requests": events without trials
 }
 
 // Tracks puts together what was read of signal s, the rule's signal number signal: one track
@@ -102,14 +102,18 @@ func Tracks(signal int, s rule.Signal, bounds map[telemetry.Endpoint]Bounds, of,
 	for _, e := range endpoints(reads) {
 		switch s.Kind {
 		case rule.Histogram:
-			b := bounds[e]
+			b, known := bounds[e]
+			reason := "buckets"
+			if !known {
+				reason = "history"
+			}
 			n := j.join(of, e, lastRow)
 			for _, m := range []struct {
 				metric telemetry.Metric
 				bound  float64
 			}{{telemetry.Tail, b.Tail}, {telemetry.Body, b.Body}} {
 				if m.bound == 0 {
-					lacks = append(lacks, Lack{Endpoint: e, Signal: signal, Metric: m.metric, Of: "buckets"})
+					lacks = append(lacks, Lack{Endpoint: e, Signal: signal, Metric: m.metric, Of: reason})
 					continue
 				}
 				k := j.join(of, e, func(r *telemetry.CountRow) []float64 { return atBound(r, m.bound) })
@@ -248,23 +252,21 @@ func fill(v telemetry.Values, x float64) telemetry.Values {
 }
 
 // SumBuckets sums the buckets of a histogram over the baseline and over the post window that
-// ends before step through, by endpoint. Steps without data count nothing.
+// ends before step through (the horizon at the latest): one element per row of c, in its
+// order. Steps without data count nothing.
 func SumBuckets(signal int, c *telemetry.Counts, g Geometry, through int) []Buckets {
-	out := make([]Buckets, 0, len(c.Rows))
+	out := make([]Buckets, len(c.Rows))
 	for i := range c.Rows {
 		r := &c.Rows[i]
-		if len(r.Bounds) == 0 {
-			continue
-		}
 		b := Buckets{
-			Endpoint: r.Endpoint, Signal: signal, Bounds: slices.Clone(r.Bounds[:len(r.Bounds)-1]),
-			Before: make([]float64, len(r.Bounds)), After: make([]float64, len(r.Bounds)),
+			Endpoint: r.Endpoint, Signal: signal, Bounds: slices.Clone(r.Bounds[:max(0, len(r.Bounds)-1)]),
+			Before: make([]float64, len(r.Steps)), After: make([]float64, len(r.Steps)),
 		}
 		for j, steps := range r.Steps {
 			b.Before[j] = sum(steps, g.BaselineStart()-c.Grid.First, -g.Gap-c.Grid.First)
 			b.After[j] = sum(steps, g.Guard-c.Grid.First, min(through, g.Horizon)-c.Grid.First)
 		}
-		out = append(out, b)
+		out[i] = b
 	}
 	return out
 }

@@ -64,7 +64,7 @@ func TestChooseBounds(t *testing.T) {
 }
 
 func TestTracksOfHistogram(t *testing.T) {
-	a, b := telemetry.NewEndpoint("a"), telemetry.NewEndpoint("b")
+	a, b, fresh := telemetry.NewEndpoint("a"), telemetry.NewEndpoint("b"), telemetry.NewEndpoint("c")
 	history := counts(-4, 3, // steps -4, -3, -2; only the bounds that are needed
 		telemetry.CountRow{Endpoint: a, Bounds: []float64{.1, 1, inf}, Steps: [][]float64{{6, 7, nan}, {9, 9, nan}, {10, 10, nan}}},
 		telemetry.CountRow{Endpoint: b, Bounds: []float64{inf}, Steps: [][]float64{{1, 1, 1}}},
@@ -74,8 +74,9 @@ func TestTracksOfHistogram(t *testing.T) {
 			Endpoint: a, Bounds: []float64{.1, .5, 1, inf},
 			Steps: [][]float64{{5, 5, 5, 0}, {6, 6, 6, 0}, {8, 8, 19, 0}, {10, 10, 20, 0}},
 		},
+		telemetry.CountRow{Endpoint: fresh, Bounds: []float64{.1, inf}, Steps: [][]float64{{0, 0, 0, 1}, {0, 0, 0, 2}}},
 	)
-	tracks, lacks := Tracks(2, rule.Signal{Kind: rule.Histogram}, map[telemetry.Endpoint]Bounds{a: {Tail: 1, Body: .1}},
+	tracks, lacks := Tracks(2, rule.Signal{Kind: rule.Histogram}, map[telemetry.Endpoint]Bounds{a: {Tail: 1, Body: .1}, b: {}},
 		[]*telemetry.Counts{history, recent}, nil)
 	want := []telemetry.Track{
 		{Metric: telemetry.Tail, Bound: 1, Events: telemetry.Values{1, 2, 2, 1, 0}, Trials: telemetry.Values{10, 10, 10, 20, 0}},
@@ -89,6 +90,7 @@ func TestTracksOfHistogram(t *testing.T) {
 	}
 	if !slices.Equal(lacks, []Lack{
 		{Endpoint: b, Signal: 2, Metric: telemetry.Tail, Of: "buckets"}, {Endpoint: b, Signal: 2, Metric: telemetry.Body, Of: "buckets"},
+		{Endpoint: fresh, Signal: 2, Metric: telemetry.Tail, Of: "history"}, {Endpoint: fresh, Signal: 2, Metric: telemetry.Body, Of: "history"},
 	}) {
 		t.Errorf("lacks %+v", lacks)
 	}
@@ -222,19 +224,19 @@ func TestSlowRequestsNeverLowerEvents(t *testing.T) {
 func TestSumBuckets(t *testing.T) {
 	g := Geometry{Before: 2, Gap: 1, Guard: 1, FirstLook: 2, Horizon: 3}
 	c := counts(-4, 7, // baseline -3, -2; post 1, 2 of 1 to 2
-		row("counter", 1, 1, 1, 1, 1, 1, 1),
+		telemetry.CountRow{Endpoint: telemetry.NewEndpoint("bare"), Bounds: []float64{inf}, Steps: [][]float64{{1, 1, 1, 1, 1, 1, 1}}},
 		telemetry.CountRow{
 			Endpoint: telemetry.NewEndpoint("h"), Bounds: []float64{1, inf},
 			Steps: [][]float64{{100, 1, 2, 100, 100, 3, nan}, {100, 2, 4, 100, 100, 5, nan}},
 		},
 	)
 	got := SumBuckets(1, c, g, 9)
-	if len(got) != 1 || got[0].Signal != 1 || got[0].Endpoint != "h" || !equal(got[0].Bounds, []float64{1}) ||
-		!equal(got[0].Before, []float64{3, 6}) || !equal(got[0].After, []float64{3, 5}) {
-		t.Errorf("SumBuckets = %+v, want [1] [3 6] [3 5]", got)
+	if len(got) != 2 || got[1].Signal != 1 || got[1].Endpoint != "h" || !equal(got[1].Bounds, []float64{1}) ||
+		!equal(got[1].Before, []float64{3, 6}) || !equal(got[1].After, []float64{3, 5}) {
+		t.Errorf("SumBuckets = %+v, want [1] [3 6] [3 5] second", got)
 	}
-	if got = SumBuckets(1, c, g, 1); !equal(got[0].After, []float64{0, 0}) {
-		t.Errorf("before the first step of the post window it holds %v", got[0].After)
+	if got = SumBuckets(1, c, g, 1); !equal(got[1].After, []float64{0, 0}) {
+		t.Errorf("before the first step of the post window it holds %v", got[1].After)
 	}
 }
 
