@@ -136,7 +136,10 @@ func (j *Journal) create(ctx context.Context, steps []string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return &Error{j.path, "create", ErrNoDirectory, "mkdir -p " + dir + ", or name another file with --journal"}
 	}
-	if wal, err := os.Stat(j.path + "-wal"); err == nil && wal.Size() > 0 {
+	if j.hasWAL() {
+		if _, err := os.Stat(j.path); err == nil {
+			return nil // another process has just made it, and writes
+		}
 		return j.damaged("create", errors.New("the file is gone, but its -wal file is still there"))
 	}
 	file, err := os.CreateTemp(dir, filepath.Base(j.path)+".new-*")
