@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	flagd "github.com/open-feature/go-sdk-contrib/providers/flagd/pkg"
 	"github.com/open-feature/go-sdk/openfeature"
 	"github.com/open-feature/go-sdk/openfeature/isolated"
@@ -74,7 +73,7 @@ func Start(flagFile string, behind Strategy, weather *model.Weather, seed uint64
 	}()
 
 	s.flags = isolated.NewAPI()
-	provider, err := flagd.NewProvider(flagd.WithFileResolver(), flagd.WithOfflineFilePath(flagFile), flagd.WithLogger(logr.Discard()))
+	provider, err := flagd.NewProvider(flagd.WithFileResolver(), flagd.WithOfflineFilePath(flagFile))
 	if err != nil {
 		return nil, fmt.Errorf("read flags: %w", err)
 	}
