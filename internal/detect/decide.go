@@ -200,26 +200,23 @@ func (f *family) exclude(r *row, t *test) {
 		r.Verdict, r.Needs = NotEnoughData, missing
 		return
 	}
-	if least := t.meaningful(r.Change); !math.IsNaN(least) {
+	alpha := f.in.Rule.Alpha.Act
+	if least := t.meaningful(alpha); !math.IsNaN(least) {
 		r.Change.MinimumEffect = least
 	}
 	r.Verdict = NoMeaningfulRise
 	for _, other := range r.testable() {
-		if other.last == nil {
-			r.Verdict = Undecided
-			return
-		}
-		c := change(other.signal.Direction, other.last.Adj, other.last.S, other.Slope, other.detectable(f.in.Rule.Alpha.Act))
-		if !(size(other.signal.Direction, c.Bound95) < other.meaningful(c)) {
+		if !(other.hidden() < other.meaningful(alpha)) {
 			r.Verdict = Undecided
 		}
 	}
 }
 
-// meaningful is the smallest effect that t claims to exclude after the last look.
-func (t *test) meaningful(c Change) float64 {
+// meaningful is the smallest effect that t claims to exclude after the last look; NaN where
+// that is left to history, and history is too short to tell.
+func (t *test) meaningful(alpha float64) float64 {
 	if !t.signal.MinimumEffectAuto {
 		return t.signal.MinimumEffect
 	}
-	return max(autoEffect, c.Detectable)
+	return max(autoEffect, change(t.signal.Direction, 0, 0, t.Slope, t.detectable(alpha)).Detectable)
 }

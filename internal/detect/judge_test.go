@@ -157,6 +157,10 @@ func TestDecisionTable(t *testing.T) {
 				}
 			})
 		}, want{verdict: Regressed, at: 25}},
+		{"2 half of the move is enough", func(in *Input, c *baseline.Comparison) {
+			move(c, 20, certain, 1)
+			each(c, func(l *baseline.Look) { l.J10, l.J5, l.Jp = 0.5, 0.5, 0.5 })
+		}, want{verdict: Regressed, at: 20}},
 		{"2 confirmed when the events are enough", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, certain, 1)
 			each(c, func(l *baseline.Look) {
@@ -211,9 +215,31 @@ func TestDecisionTable(t *testing.T) {
 			c.Before, c.After, c.BaselineEvents = 0, 0.2, 0
 			in.Rule.Signals[0].MinimumChange = 0.1
 		}, want{verdict: Regressed, at: 6}},
+		{"2 absolute change from beyond the last bound", func(in *Input, c *baseline.Comparison) {
+			move(c, 5, certain, math.Log(1.5)) // from at least 10 to at least 15
+			c.Before, c.BeforeAtLeast, c.After, c.AfterAtLeast = math.NaN(), 10, math.NaN(), 10
+			in.Rule.Signals[0].MinimumChange = 4.9
+		}, want{verdict: Regressed, at: 6}},
+		{"6 the absolute change cannot be had", func(in *Input, c *baseline.Comparison) {
+			move(c, 5, certain, math.Log(1.5))
+			c.Before, c.After = math.NaN(), math.NaN()
+			in.Rule.Signals[0].MinimumChange = 0.001
+		}, want{verdict: Undecided, suspected: true, warnings: []string{EffectUnknown}}},
+		{"6 a change beyond all numbers", func(in *Input, c *baseline.Comparison) { move(c, 5, certain, 800) },
+			want{verdict: Undecided, suspected: true, warnings: []string{EffectUnknown}}},
 		{"8 load outside history", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, certain, 1)
 			each(c, func(l *baseline.Look) { l.LoadSD = 4.1 })
+		}, want{verdict: Undecided, warnings: []string{LoadOutsideHistory}}},
+		{"8 gates that open while the load is outside history", func(in *Input, c *baseline.Comparison) {
+			move(c, 5, certain, 1)
+			each(c, func(l *baseline.Look) {
+				if l.T < 20 {
+					l.J5 = 0
+				} else {
+					l.LoadSD = 4.1
+				}
+			})
 		}, want{verdict: Undecided, warnings: []string{LoadOutsideHistory}}},
 		{"2 confirmed when the load is known again", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, certain, 1)
@@ -260,8 +286,33 @@ func TestDecisionTable(t *testing.T) {
 			l := &c.Looks[len(c.Looks)-1] // 6 of the 20 steps since the guard are lost, a fifth of 30
 			l.Valid, l.Missing, l.Z, l.Adj = false, 0.3, math.NaN(), math.NaN()
 		}, want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 14, Need: 16, When: after(33)}}},
+		{"10 too much missing to come right by the last look", func(in *Input, c *baseline.Comparison) {
+			l := &c.Looks[len(c.Looks)-1] // 17 of 57, a fifth of 85
+			l.Valid, l.Missing = false, 17.0/57
+		}, want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 40, Need: 46}}},
+		{"12 few events so far are no lack", func(in *Input, c *baseline.Comparison) {
+			each(c, func(l *baseline.Look) { l.Events, l.EventSteps = 2, 1 })
+			through(in, 10)
+		}, want{verdict: Undecided}},
+		{"10 turned off before the first look", func(in *Input, c *baseline.Comparison) { in.WrittenAt = map[int]int{0: 4} },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 4, Need: 5}}},
 		{"10 gone after the upgrade", func(in *Input, c *baseline.Comparison) { c.Looks = nil },
 			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 0, Need: 46}}},
+		{"10 nothing was requested", func(in *Input, c *baseline.Comparison) {
+			each(c, func(l *baseline.Look) { l.Valid, l.Trials, l.Events = false, 0, 0 })
+		}, want{verdict: NotEnoughData, needs: &Needs{Of: "requests", Have: 0, Need: 1}}},
+		{"10 no look could be made yet", func(in *Input, c *baseline.Comparison) {
+			each(c, func(l *baseline.Look) { l.Valid = false })
+			through(in, 13)
+		}, want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 10, Need: 57, When: after(60)}}},
+		{"12 one look could not be made", func(in *Input, c *baseline.Comparison) {
+			through(in, 13)
+			in.Comparisons[0].Looks[8].Valid = false
+		}, want{verdict: Undecided}},
+		{"10 events that never come", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 0 },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 0, Need: 4}}},
+		{"10 events in a million years", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 1e-12 },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 57e-12, Need: 4}}},
 		{"10 few expected events", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 0.05 },
 			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 2.85, Need: 4, When: after(83)}}},
 		{"10 a jump of seven events", func(in *Input, c *baseline.Comparison) {
@@ -395,6 +446,16 @@ func TestHistogramRows(t *testing.T) {
 			t.Errorf("metric %s, verdict %v", r.Metric, r.Verdict)
 		}
 	})
+	t.Run("nor does a body that moved clear the tail", func(t *testing.T) {
+		in := scene(4, 6)
+		histogram(&in)
+		each(&in.Comparisons[0], func(l *baseline.Look) { l.S = 0.5 })
+		move(&in.Comparisons[10], 10, 4.955, 0.01) // p = 2 * 41/4991, q = 0.16: the body is shown, at most +2 %
+		r := rowOf(t, Judge(in), "a0")
+		if r.Metric != telemetry.Body || r.Verdict != Undecided || !(r.Change.Bound95 < 0.1) {
+			t.Errorf("metric %s, verdict %v, change %+v", r.Metric, r.Verdict, r.Change)
+		}
+	})
 	t.Run("a tail without a bound is not cleared by the body", func(t *testing.T) {
 		in := scene(4, 6)
 		histogram(&in)
@@ -409,6 +470,21 @@ func TestHistogramRows(t *testing.T) {
 		r = rowOf(t, Judge(in), "a0")
 		if r.Verdict != Regressed || !near(r.P, 1.0/4991) {
 			t.Errorf("verdict %v, p %v", r.Verdict, r.P)
+		}
+	})
+	t.Run("nothing of it can be tested", func(t *testing.T) {
+		in := scene(4, 6)
+		histogram(&in)
+		in.Lacking = []Lacking{{Endpoint: "a0", Metric: telemetry.Body, Needs: Needs{Of: "buckets", Need: 1}, Note: "no bound near 20 %"}}
+		in.Comparisons = slices.Delete(in.Comparisons, 10, 11)
+		in.Comparisons[0].BaselineTrials = 50
+		// What the tail lacks comes first: it is what the rule names.
+		if r := rowOf(t, Judge(in), "a0"); r.Verdict != NotEnoughData || r.Needs.Of != "requests" || r.Before.Requests != 50 {
+			t.Errorf("row %+v, needs %+v", r, r.Needs)
+		}
+		in.Comparisons = in.Comparisons[1:]
+		if r := rowOf(t, Judge(in), "a0"); r.Needs.Of != "buckets" || r.Note != "no bound near 20 %" || r.Metric != telemetry.Body {
+			t.Errorf("row %+v, needs %+v", r, r.Needs)
 		}
 	})
 	t.Run("auto", func(t *testing.T) {
@@ -480,6 +556,10 @@ func TestDirections(t *testing.T) {
 			}
 			if lower := math.Exp(tt.adj-0.0329) - 1; tt.direction == rule.Down && !near(r.Change.Bound95, lower) {
 				t.Errorf("bound %v, want the lower one, %v", r.Change.Bound95, lower)
+			}
+			// For both, the bound is the farther one: here, that on the side of the move.
+			if bound := math.Exp(tt.adj+math.Copysign(0.0329, tt.adj)) - 1; tt.direction == rule.Both && !near(r.Change.Bound95, bound) {
+				t.Errorf("bound %v, want %v", r.Change.Bound95, bound)
 			}
 			if !(r.Change.Detectable > 0) {
 				t.Errorf("detectable %v is no size", r.Change.Detectable)
@@ -684,6 +764,13 @@ func TestAttainableQ(t *testing.T) {
 		if r := rowOf(t, Judge(in), "a0"); !r.Suspected || !near(r.Q, 1.0/61) {
 			t.Errorf("suspected %v, q %v", r.Suspected, r.Q)
 		}
+		// Rejected, but too small to matter: that is an answer, and not for want of placebos.
+		for i := range in.Comparisons {
+			move(&in.Comparisons[i], 5, 6, 0.01)
+		}
+		if r := rowOf(t, Judge(in), "a0"); r.Verdict != NoMeaningfulRise {
+			t.Errorf("verdict %v, needs %+v", r.Verdict, r.Needs)
+		}
 	})
 }
 
@@ -858,8 +945,8 @@ func TestWrittenAt(t *testing.T) {
 	move(&in.Comparisons[4], 40, 6, 1) // a control is looked at to the end
 	move(&in.Comparisons[0], 26, -9, -1)
 	j := Judge(in)
-	if r := rowOf(t, j, "a0"); r.Verdict != Regressed || r.RegressedAt != 20 || r.Z != 6 || r.Looks != 21 {
-		t.Errorf("a0: %v at %d, z %v, %d looks", r.Verdict, r.RegressedAt, r.Z, r.Looks)
+	if r := rowOf(t, j, "a0"); r.Verdict != Regressed || r.RegressedAt != 20 || r.Z != 6 || r.Looks != 21 || !near(r.Q, 10.0/4991) {
+		t.Errorf("a0: %v at %d, z %v, %d looks, q %v", r.Verdict, r.RegressedAt, r.Z, r.Looks, r.Q)
 	}
 	if r := rowOf(t, j, "a1"); r.Verdict != Undecided || r.P != 1 {
 		t.Errorf("a1: %v, p %v", r.Verdict, r.P)
@@ -903,6 +990,13 @@ func TestUnread(t *testing.T) {
 		j := Judge(in)
 		if len(j.Rows) != 20 || j.Verdict != CouldNotCheck || j.Rows[0].Metric != telemetry.Tail || j.Rows[0].Quantile != 0.99 || j.Rows[0].Flag != 0 {
 			t.Errorf("%d rows, verdict %v, first %+v", len(j.Rows), j.Verdict, j.Rows[0])
+		}
+	})
+	t.Run("a signal without any endpoint is still unread", func(t *testing.T) {
+		in := scene(0, 0)
+		in.Unread = map[int]string{0: "503"}
+		if j := Judge(in); j.Verdict != CouldNotCheck || !slices.Equal(j.Warnings, []string{"could not check retries: 503"}) {
+			t.Errorf("judgement %+v", j)
 		}
 	})
 	t.Run("nothing was read", func(t *testing.T) {

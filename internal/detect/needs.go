@@ -63,11 +63,11 @@ func historyFor(g baseline.Geometry, n int) int { return (firstPlacebo(g) + n - 
 func (f *family) lacks(r *row, t *test, rejected bool) *Needs {
 	g := f.in.Geometry
 	if r.end < 0 {
-		needs := &Needs{Of: "steps", Have: float64(max(0, min(f.in.Complete, g.FirstLook))), Need: float64(g.FirstLook)}
-		if f.looks == 0 { // else the flag was turned off before the first look
-			needs.When = f.after(needs.Need)
+		have, when := f.in.Complete, f.after(float64(g.FirstLook))
+		if at, ok := f.in.WrittenAt[r.Flag]; ok && r.Flag >= 0 {
+			have, when = min(have, at), time.Time{} // the flag was turned off before the first look
 		}
-		return needs
+		return &Needs{Of: "steps", Have: float64(max(0, have)), Need: float64(g.FirstLook), When: when}
 	}
 	if needs := f.missing(r, t); needs != nil {
 		return needs
