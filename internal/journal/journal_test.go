@@ -481,7 +481,7 @@ func TestWriteErrors(t *testing.T) {
 			if err := sample(t.Context(), j); err != nil {
 				t.Fatal(err)
 			}
-			if tt.reason == ErrBusy {
+			if errors.Is(tt.reason, ErrBusy) {
 				tx, err := reopen(t, j.Path()).db.BeginTx(t.Context(), nil)
 				if err != nil {
 					t.Fatal(err)
