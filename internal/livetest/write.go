@@ -148,11 +148,11 @@ func (w *slicer) next() []byte {
 			for _, x := range one.samples[:n] {
 				at := x.T.UnixMilli()
 				// Sample: value is field 1, 8 bytes; timestamp is field 2, a varint.
-				length := 1 + 8 + 1 + uvarintLen(uint64(at)) //nolint:gosec // two's complement, as protobuf encodes int64
+				length := 1 + 8 + 1 + uvarintLen(uint64(at)) // two's complement, as protobuf encodes int64
 				sample = append(sample, 2<<3|2, byte(length), 1<<3|1)
 				sample = binary.LittleEndian.AppendUint64(sample, math.Float64bits(x.V))
 				sample = append(sample, 2<<3)
-				sample = binary.AppendUvarint(sample, uint64(at)) //nolint:gosec // as above
+				sample = binary.AppendUvarint(sample, uint64(at))
 			}
 			message = append(message, 1<<3|2) // WriteRequest.timeseries
 			message = binary.AppendUvarint(message, uint64(size+len(sample)))
