@@ -270,6 +270,59 @@ func TestStepsWithoutTrials(t *testing.T) {
 	}
 }
 
+// Where nobody called at all there is no difference, at whatever load.
+func TestNoTrialsSinceTheUpgrade(t *testing.T) {
+	track := drifting(rand.New(rand.NewPCG(1, 9)), short, 1000, .02, 1)
+	for i := -track.First; i < len(track.Events); i++ {
+		track.Events[i], track.Trials[i] = 0, 0
+	}
+	c := Calibrate(track, short, nil)
+	for _, look := range Compare(track, &c, short, nil, 0, 24).Looks {
+		if look.Valid || !math.IsNaN(look.D) || look.Missing != 0 {
+			t.Fatalf("look %d: valid %v, D %v, missing %v", look.T, look.Valid, look.D, look.Missing)
+		}
+	}
+}
+
+// A look that most placebos lack is not made: their maxima would not hold its like.
+func TestLooksThatPlacebosLack(t *testing.T) {
+	track := drifting(rand.New(rand.NewPCG(1, 10)), short, 1000, .02, 1)
+	for step := track.First; step < 0; step++ {
+		if phase := (step + 8000) % short.Stride(); phase == 2 || phase == 3 { // [p+2, p+4) of every placebo
+			track.Events[step-track.First], track.Trials[step-track.First] = 0, 0
+		}
+	}
+	c := Calibrate(track, short, nil)
+	if c.Placebos != 106 || c.Looks[0].Placebos != 0 || c.Looks[1].Placebos != 106 {
+		t.Errorf("%d placebos, %d at the first look, %d at the second; want 106, 0, 106", c.Placebos, c.Looks[0].Placebos, c.Looks[1].Placebos)
+	}
+	looks := Compare(track, &c, short, nil, 0, 24).Looks
+	if looks[0].Valid || !math.IsNaN(looks[0].Z) || !looks[1].Valid {
+		t.Errorf("first look valid %v with z %v, second valid %v; want false, NaN, true", looks[0].Valid, looks[0].Z, looks[1].Valid)
+	}
+}
+
+func TestBlocksAndClasses(t *testing.T) {
+	for _, tt := range []struct {
+		eventsPerStep float64
+		block, class  int
+	}{ // research/statistics.md 3.2 and 3.5
+		{100, 1, 3}, {8, 1, 3}, {7.9, 2, 2}, {4, 2, 2}, {3.9, 3, 2}, {2.7, 3, 2}, {2.6, 5, 2}, {2, 5, 2}, {1.9, 5, 1}, {1.6, 5, 1},
+		{1.5, 10, 1}, {.5, 10, 1}, {.49, 10, 0}, {0, 10, 0},
+	} {
+		if b, c := blockOf(tt.eventsPerStep), classOf(tt.eventsPerStep); b != tt.block || c != tt.class {
+			t.Errorf("%v events per step: block %d, class %d; want %d, %d", tt.eventsPerStep, b, c, tt.block, tt.class)
+		}
+	}
+}
+
+func TestExpectedEvents(t *testing.T) {
+	c := Calibration{EventsPerStep: 2}
+	if got := c.ExpectedEvents(hourly); got != 114 { // 57 minutes
+		t.Errorf("%v events expected, want 114", got)
+	}
+}
+
 // No event in all of history, and then 20 %: the rank is the smallest there is within 10 steps.
 // No event afterwards either: the rank is 1, though all placebos are equal but for rounding.
 func TestEventsFromZero(t *testing.T) {
@@ -338,6 +391,17 @@ func TestGates(t *testing.T) {
 			}
 		})
 	}
+	// A baseline that creeps up: log rates of s thousandths, and 10 of them after the upgrade.
+	// Means by hand: far -38, last ten -5.5, last five -3.
+	creeping := step(func(s int) float64 {
+		if s >= 0 {
+			s = 10
+		}
+		return .02 * math.Exp(float64(s)/1000)
+	})
+	if !(math.Abs(creeping.J10-15.5/48) < 1e-3) || !(math.Abs(creeping.J5-13.0/48) < 1e-3) || !(math.Abs(creeping.Jp-1) < 1e-3) {
+		t.Errorf("creeping: gates %v %v %v, want %v %v 1", creeping.J10, creeping.J5, creeping.Jp, 15.5/48, 13.0/48)
+	}
 	if still := step(func(int) float64 { return .02 }); !math.IsNaN(still.J10) || !math.IsNaN(still.J5) || !math.IsNaN(still.Jp) {
 		t.Errorf("nothing moved: gates %v %v %v, want NaN", still.J10, still.J5, still.Jp)
 	}
@@ -362,6 +426,10 @@ func TestCompareBuckets(t *testing.T) {
 		{telemetry.Tail, .3, b, 1, nan, nan, 0, 1},                                 // not a bound of this layout
 		{telemetry.Tail, .5, nil, nan, nan, nan, 0, 0},
 		{telemetry.Tail, .5, &Buckets{Bounds: []float64{.5}, Before: []float64{9, 10}, After: []float64{9, 10}}, nan, nan, nan, .5, .5},
+		{
+			telemetry.Body, .1, &Buckets{Bounds: []float64{0, .1, .5}, Before: []float64{0, 700, 950, 1000}, After: []float64{0, 600, 850, 1000}},
+			.26, .42, math.Log(700.0/200) / math.Log(5), 0, 0, // a bound of 0 is no side either
+		},
 		{
 			// No request beyond 1 s: half a one stands for none.
 			telemetry.Tail, 1, &Buckets{Bounds: bounds, Before: []float64{70, 80, 100, 100}, After: []float64{0, 0, 0, 0}},

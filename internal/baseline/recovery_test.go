@@ -70,6 +70,18 @@ func TestRecoverKnowsNothing(t *testing.T) {
 	unknown("no data since step 30", Recover(gone, short, watched, nil), 104)
 }
 
+// Rollout, guards, and the steps between the write and the proof belong to no window.
+func TestRecoverLeavesOutGapAndGuards(t *testing.T) {
+	track := flagOff(rand.New(rand.NewPCG(2, 4)), 3, 1)
+	want := Recover(track, short, watched, nil)
+	for _, step := range []int{-4, -1, 0, 1, 20, 21, 22, 23} {
+		track.Events[step-track.First] = 1e6
+	}
+	if got := Recover(track, short, watched, nil); got != want {
+		t.Errorf("%+v with those steps changed, %+v before", got, want)
+	}
+}
+
 // An endpoint that never had an event before the upgrade is back when it has none again.
 func TestRecoverToZero(t *testing.T) {
 	track := flagOff(rand.New(rand.NewPCG(2, 3)), 0, 0)

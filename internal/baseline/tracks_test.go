@@ -223,11 +223,11 @@ func TestSlowRequestsNeverLowerEvents(t *testing.T) {
 
 func TestSumBuckets(t *testing.T) {
 	g := Geometry{Before: 2, Gap: 1, Guard: 1, FirstLook: 2, Horizon: 3}
-	c := counts(-4, 7, // baseline -3, -2; post 1, 2 of 1 to 2
-		telemetry.CountRow{Endpoint: telemetry.NewEndpoint("bare"), Bounds: []float64{inf}, Steps: [][]float64{{1, 1, 1, 1, 1, 1, 1}}},
+	c := counts(-4, 8, // baseline -3, -2; post 1, 2
+		telemetry.CountRow{Endpoint: telemetry.NewEndpoint("bare"), Bounds: []float64{inf}, Steps: [][]float64{{1, 1, 1, 1, 1, 1, 1, 1}}},
 		telemetry.CountRow{
 			Endpoint: telemetry.NewEndpoint("h"), Bounds: []float64{1, inf},
-			Steps: [][]float64{{100, 1, 2, 100, 100, 3, nan}, {100, 2, 4, 100, 100, 5, nan}},
+			Steps: [][]float64{{100, 1, 2, 100, 100, 3, nan, 100}, {100, 2, 4, 100, 100, 5, nan, 100}},
 		},
 	)
 	got := SumBuckets(1, c, g, 9)
