@@ -72,10 +72,13 @@ func TestRecoverKnowsNothing(t *testing.T) {
 
 // Rollout, guards, and the steps between the write and the proof belong to no window.
 func TestRecoverLeavesOutGapAndGuards(t *testing.T) {
-	track := flagOff(rand.New(rand.NewPCG(2, 4)), 3, 1)
+	track := flagOff(rand.New(rand.NewPCG(2, 4)), 1.2, 1.1) // ranks in the middle show every shift
 	want := Recover(track, short, watched, nil)
 	for _, step := range []int{-4, -1, 0, 1, 20, 21, 22, 23} {
 		track.Events[step-track.First] = 1e6
+	}
+	if want.Fallen < .1 || want.Fallen > .9 || want.Above < .1 || want.Above > .9 {
+		t.Errorf("ranks %v and %v are not in the middle", want.Fallen, want.Above)
 	}
 	if got := Recover(track, short, watched, nil); got != want {
 		t.Errorf("%+v with those steps changed, %+v before", got, want)
