@@ -136,6 +136,16 @@ What to do
   - lower prometheus.max_samples, so that driftwatch asks in smaller pieces
   - raise the limit of the server
 `,
+	"DW113": `DW113: the answer cannot be trusted                                   exit code 7
+
+Prometheus answered, but with a warning (a store that did not answer, a result that was
+cut), or with something that cannot be decoded. A number made from half of the data looks
+like any other, so it is not used: what it touches is could_not_check.
+
+What to do
+  - send the query of the report's provenance to Prometheus and read its warnings
+  - behind Thanos, Mimir or Cortex: see which store is missing, and check again when it is back
+`,
 }
 
 // Explain is the long form of the message with this code ("DW104", in any case), and whether

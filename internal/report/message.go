@@ -11,7 +11,7 @@ import (
 // A Message is one of the mistakes that have a code: what is wrong, what was tried or
 // found, what to do. It is an error, so that it can be wrapped and found again.
 type Message struct {
-	Code   string `json:"code"`   // DW101 to DW112
+	Code   string `json:"code"`   // DW101 to DW113
 	Exit   int    `json:"exit"`   // what a command that ends with it exits with
 	Note   bool   `json:"note"`   // not an error: said beside an answer
 	Title  string `json:"title"`  // one line
@@ -54,13 +54,13 @@ func address(raw string) string {
 	return u.String()
 }
 
-// Unreachable is DW101: Prometheus did not answer tries times within took. cause is the last
-// error, without credentials.
-func Unreachable(prometheus string, cause error, tries int, took time.Duration) *Message {
+// Unreachable is DW101: Prometheus did not answer. detail is the last error and how often it
+// was tried, without credentials.
+func Unreachable(prometheus, detail string) *Message {
 	return &Message{
 		Code: "DW101", Exit: ExitCouldNot,
 		Title:  "cannot reach Prometheus at " + address(prometheus),
-		Detail: fmt.Sprintf("%v, %d %s in %s", cause, tries, plural(tries, "try", "tries"), span(took)),
+		Detail: detail,
 		Remedy: "set --prometheus or DRIFTWATCH_PROMETHEUS",
 	}
 }
@@ -214,16 +214,13 @@ func ClocksDisagree(here, prometheus time.Time) *Message {
 	}
 }
 
-// NotAuthorised is DW111. credential says where the credential came from ("token from
-// DRIFTWATCH_TOKEN_FILE"), never what it is; "" = none was sent.
-func NotAuthorised(status int, credential string) *Message {
-	if credential == "" {
-		credential = "no credential was sent"
-	}
+// NotAuthorised is DW111. detail is what the server said, or where the credential came from,
+// never what it is; "" = nothing is known.
+func NotAuthorised(status int, detail string) *Message {
 	return &Message{
 		Code: "DW111", Exit: ExitCouldNot,
 		Title:  fmt.Sprintf("not authorised: Prometheus answered %d", status),
-		Detail: credential,
+		Detail: detail,
 		Remedy: "renew or set it under prometheus.http; read access to the query API is enough (403 instead of 401: wrong tenant?)",
 	}
 }
@@ -241,6 +238,18 @@ func TooLarge(status int, detail, signal string, series int, over time.Duration)
 		m.Detail += fmt.Sprintf(" matched %s series over %s", count(Number(series)), span(over))
 	}
 	return m
+}
+
+// Untrusted is DW113: Prometheus answered, and the answer cannot be relied on: it carries
+// warnings (a part of the data is missing), or it is cut short or not understood. what names
+// the server or the metric.
+func Untrusted(what string, reasons ...string) *Message {
+	return &Message{
+		Code: "DW113", Exit: ExitCouldNot,
+		Title:  "the answer of Prometheus cannot be trusted: " + what,
+		Detail: strings.Join(reasons, "\n"),
+		Remedy: "look at the server's log and at the stores behind it, then check again",
+	}
 }
 
 // moment is a day and a time, with the zone.

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,7 +12,7 @@ import (
 func messages() []*Message {
 	at := deployed
 	return []*Message{
-		Unreachable("http://user:secret@prometheus.example.com:9090/?token=secret", errors.New("dial tcp: connection refused"), 3, 12*time.Second),
+		Unreachable("http://user:secret@prometheus.example.com:9090/?token=secret", "dial tcp: connection refused, 3 tries in 12 s"),
 		NoSuchMetric("http_server_duration_seconds", "rules/checkout.yaml:9:12", 15*24*time.Hour, "http_server_request_duration_seconds", 184),
 		NoHistory(at.AddDate(0, 0, -25), at.AddDate(0, 0, -15), 15*24*time.Hour),
 		TooFew("POST /v1/refunds p99", "requests", 61, 1200, at.Add(6*time.Hour)),
@@ -25,6 +24,7 @@ func messages() []*Message {
 		ClocksDisagree(at, at.Add(94*time.Second)),
 		NotAuthorised(401, "token from DRIFTWATCH_TOKEN_FILE"),
 		TooLarge(422, "50 000 000 samples", "latency", 11420, 62*time.Minute),
+		Untrusted("build_info", "store gateway 2 did not answer", "results may be incomplete"),
 	}
 }
 
@@ -44,7 +44,7 @@ func TestFirstLines(t *testing.T) {
 	want := []string{
 		"error DW101 [7]: ", "error DW102 [2]: ", "error DW103 [2]: ", "note  DW104 [0, 6 with --require-data]: ",
 		"error DW105 [2]: ", "error DW106 [2]: ", "note  DW107 [4]: ", "error DW108 [4]: ", "error DW109 [5]: ",
-		"error DW110 [7]: ", "error DW111 [7]: ", "error DW112 [7]: ",
+		"error DW110 [7]: ", "error DW111 [7]: ", "error DW112 [7]: ", "error DW113 [7]: ",
 	}
 	for i, m := range messages() {
 		if !strings.HasPrefix(m.String(), want[i]) {
@@ -73,7 +73,7 @@ func TestMessageWithoutTheOptionalParts(t *testing.T) {
 }
 
 func TestMessageKeepsItsLines(t *testing.T) {
-	s := Unreachable("http://p", errors.New("a\x1b[2J\nerror DW999 [0]: fake"), 1, 0).String()
+	s := Unreachable("http://p", "a\x1b[2J\nerror DW999 [0]: fake").String()
 	for line := range strings.Lines(s) {
 		if strings.Contains(line, "\x1b") || strings.HasPrefix(line, "error DW999") {
 			t.Errorf("an answer writes its own message:\n%s", s)

@@ -256,7 +256,7 @@ type Action struct {
 	Reason         Word     `json:"reason"`           // why not, one of Reasons; null where it was done
 	Revision       [2]Word  `json:"revision"`         // before and after; null where unknown or not written
 	At             Time     `json:"at"`               // of the write; null where nothing was written
-	VerifiedAfterS *float64 `json:"verified_after_s"` // seconds from the write to the proof
+	VerifiedAfterS *float64 `json:"verified_after_s"` // seconds from the write to the proof; null unless verified
 
 	Viewpoint   Word         `json:"viewpoint"`   // file | ofrep | rpc | exposure: where "off" was seen
 	Missing     []string     `json:"missing"`     // the consents that a dry run lacks, as a person would give them
@@ -359,6 +359,9 @@ func New(in Input) *Report {
 	for i := range r.Actions {
 		if r.Actions[i].Missing == nil {
 			r.Actions[i].Missing = []string{}
+		}
+		if r.Actions[i].Outcome != Verified {
+			r.Actions[i].VerifiedAfterS = nil
 		}
 	}
 	r.Recovery.State = orElse(r.Recovery.State, RecoveryNone)

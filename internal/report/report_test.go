@@ -574,3 +574,58 @@ func TestSignalNames(t *testing.T) {
 		t.Errorf("two histograms: %s", r.signal(r.Comparisons[1]))
 	}
 }
+
+// Every reason and every state has words of its own, and the next step is always a command.
+func TestEveryReasonAndStateHasWords(t *testing.T) {
+	var doc struct {
+		Defs       map[string]json.RawMessage `json:"$defs"`
+		Properties struct {
+			Recovery struct {
+				Properties struct{ State struct{ Enum []string } }
+			}
+		}
+	}
+	if err := json.Unmarshal(Schema(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var action struct {
+		Properties struct{ Reason struct{ Enum []*Word } }
+	}
+	if err := json.Unmarshal(doc.Defs["action"], &action); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, reason := range action.Properties.Reason.Enum {
+		if reason == nil {
+			continue
+		}
+		in := regressed()
+		in.Actions = []Action{{Kind: "flag_off", Flag: flagKey, Outcome: Refused, Reason: *reason}}
+		r := New(in)
+		words := reasonText(in.Actions[0])
+		if words == string(*reason) || seen[words] || !strings.Contains(r.VerdictText, words) {
+			t.Errorf("%s has no words of its own: %q", *reason, words)
+		}
+		seen[words] = true
+		if _, step, _ := r.next(); !strings.HasPrefix(step, "driftwatch ") {
+			t.Errorf("%s: the next step is %q", *reason, step)
+		}
+	}
+	if len(seen) != 17 {
+		t.Errorf("%d reasons, the contract has 17", len(seen))
+	}
+	states := doc.Properties.Recovery.Properties.State.Enum
+	for _, state := range states {
+		in := regressed()
+		in.Actions, in.Recovery = []Action{verified("ofrep")}, Recovery{State: state}
+		r := New(in)
+		words := r.recoveryText() + r.recoveryWords()
+		if (words == "") != (state == RecoveryNone) || seen[words] {
+			t.Errorf("%s has no words of its own: %q", state, words)
+		}
+		seen[words] = true
+	}
+	if len(states) != 6 {
+		t.Errorf("%d states of a recovery, want 6", len(states))
+	}
+}

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -122,7 +121,7 @@ func verified(viewpoint Word) Action {
 	return Action{
 		Kind: "flag_off", Flag: flagKey, Outcome: Verified, Revision: [2]Word{"118", "119"},
 		At: At(deployed.Add(25*time.Minute + 21*time.Second)), VerifiedAfterS: new(1.2), Viewpoint: viewpoint,
-		Evaluations: &Evaluations{Off: 30, Total: 30, Reason: "STATIC"},
+		Evaluations: &Evaluations{Off: 30, Total: 30, Reason: "STATIC", WaitedS: 1.2},
 	}
 }
 
@@ -150,14 +149,14 @@ func scenarios() map[string]Input {
 
 	in = regressed()
 	a := verified("ofrep")
-	a.Outcome, a.VerifiedAfterS = WrittenNotVerified, nil
+	a.Outcome = WrittenNotVerified
 	a.Evaluations = &Evaluations{Off: 2, Total: 5, Reason: "CACHED", WaitedS: 30}
 	in.Actions = []Action{a}
 	all["not-verified"] = in
 
 	in = regressed()
 	a = verified("ofrep")
-	a.Outcome, a.VerifiedAfterS = WrittenNotVerified, nil
+	a.Outcome = WrittenNotVerified
 	a.Exposure = &Exposure{Before: new(1.0), After: new(0.12)}
 	in.Actions = []Action{a}
 	all["still-exposed"] = in
@@ -204,7 +203,7 @@ func scenarios() map[string]Input {
 
 	in = base()
 	in.Judgement = detect.Judgement{}
-	in.Failure = Unreachable("http://user:secret@prometheus.example.com:9090", errors.New("dial tcp: connection refused"), 3, 12*time.Second)
+	in.Failure = Unreachable("http://user:secret@prometheus.example.com:9090", "dial tcp: connection refused, 3 tries in 12 s")
 	all["could-not-check"] = in
 
 	in = base()
@@ -212,6 +211,8 @@ func scenarios() map[string]Input {
 	bad.Note, bad.Change = "Prometheus warned: partial response", detect.Change{Ratio: nan, Low99: nan, High99: nan, Bound95: nan, MinimumEffect: 0.1, Detectable: nan}
 	in.Judgement.Rows = append([]detect.Row{bad}, quiet()[1:]...)
 	in.Warnings = []string{"store gateway 2 did not answer"}
+	in.Judgement.Warnings = []string{detect.NoRestartInCalibration}
+	in.Judgement.Rows[1].Warnings = []string{detect.LoadOutsideHistory}
 	all["partial-answer"] = in
 
 	in = regressed()
@@ -222,6 +223,15 @@ func scenarios() map[string]Input {
 	in.Upgrade.To = "2.42.0\x1b]0;owned\x07"
 	in.Warnings = []string{"bell \x07\nsecond line"}
 	all["hostile"] = in
+
+	in = regressed()
+	in.Path = &rule.Path{From: "<2.42.0", To: ">=2.42.0", Flags: []string{flagKey}, Config: map[string]string{"dten.hybrid.enable": "must be true", "a": "b"}, Notes: "https://example.com/2.42"}
+	in.Rule.Flags = append(in.Rule.Flags, rule.Flag{Key: "payments.hedged"})
+	in.Judgement.Rows[1].Flag = 1
+	failed := Action{Kind: "flag_off", Flag: "payments.hedged", Outcome: Failed, Detail: "rename flags/payments.json: no space left on device", Exposure: &Exposure{Before: new(0.0)}}
+	in.Actions = []Action{verified("rpc"), failed}
+	in.Recovery = Recovery{State: NotRecovered}
+	all["one-of-two-failed"] = in
 
 	in = regressed()
 	wide := row(detect.Regressed, 0, nan, nan, 4.4, 3.1, 61, "POST", "/v1/export")
@@ -236,7 +246,7 @@ func scenarios() map[string]Input {
 
 func TestScenariosCoverEveryExitCode(t *testing.T) {
 	want := map[string]int{
-		"verified": 3, "verified-in-file": 3, "dry-run": 4, "not-verified": 5, "still-exposed": 5, "service-wide": 4, "already-off": 4,
+		"verified": 3, "verified-in-file": 3, "dry-run": 4, "not-verified": 5, "still-exposed": 5, "one-of-two-failed": 5, "service-wide": 4, "already-off": 4,
 		"no-regression": 0, "undecided": 0, "undecided-at-the-end": 0, "not-enough-data": 6, "no-deploy": 0,
 		"rollout": 0, "could-not-check": 7, "partial-answer": 7, "hostile": 4, "no-flag": 4,
 	}

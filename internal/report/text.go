@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -521,7 +522,7 @@ func (p *page) regressed() {
 // path writes what the rule knows about this upgrade.
 func (p *page) path() {
 	var parts []string
-	for _, k := range sortedKeys(p.r.Path.Config) {
+	for _, k := range slices.Sorted(maps.Keys(p.r.Path.Config)) {
 		parts = append(parts, printable(k)+": "+printable(p.r.Path.Config[k]))
 	}
 	if n := p.r.Path.Notes; n != "" {
@@ -554,13 +555,30 @@ func (p *page) unjudged() {
 	}
 }
 
+// warnings writes those of the report, then those of its rows with their number.
 func (p *page) warnings() {
-	w := p.r.Warnings
-	for _, s := range w[:min(3, len(w))] {
-		p.say("warning: ", cut(printable(s), 400))
+	lines := []string{}
+	for _, w := range p.r.Warnings {
+		lines = append(lines, warningText(w))
 	}
-	if n := len(w) - 3; n > 0 {
-		p.say("", fmt.Sprintf("%d more %s in the JSON.", n, plural(n, "warning is", "warnings are")))
+	rows := map[string]int{}
+	for _, c := range p.r.Comparisons {
+		for _, w := range c.Warnings {
+			rows[w]++
+		}
+	}
+	for _, w := range slices.Sorted(maps.Keys(rows)) {
+		lines = append(lines, fmt.Sprintf("%d of %d comparisons: %s", rows[w], len(p.r.Comparisons), warningText(w)))
+	}
+	n := len(lines)
+	if !p.o.All {
+		n = min(n, 3)
+	}
+	for _, s := range lines[:n] {
+		p.say("warning: ", s)
+	}
+	if rest := len(lines) - n; rest > 0 {
+		p.say("", fmt.Sprintf("%d more %s (--all to list).", rest, plural(rest, "warning", "warnings")))
 	}
 }
 
@@ -739,13 +757,4 @@ func (r *Report) again() string {
 		s += " --started " + r.Deploy.Started.Format(time.RFC3339Nano)
 	}
 	return s + " --at " + r.Deploy.At.Format(time.RFC3339Nano)
-}
-
-func sortedKeys(m map[string]string) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

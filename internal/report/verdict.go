@@ -22,25 +22,13 @@ const (
 	Transient        Verdict = "transient"
 )
 
-// verdictOf is the word for v; what it does not know is the cautious one.
+// verdictOf is the word for v; what is no verdict is the cautious one.
 func verdictOf(v detect.Verdict) Verdict {
-	switch v {
-	case detect.Regressed:
-		return Regressed
-	case detect.Undecided:
-		return Undecided
-	case detect.NotEnoughData:
-		return NotEnoughData
-	case detect.Improved:
-		return Improved
-	case detect.NoMeaningfulRise:
-		return NoMeaningfulRise
-	case detect.PreExisting:
-		return PreExisting
-	case detect.Transient:
-		return Transient
+	word, err := v.MarshalText()
+	if err != nil {
+		return CouldNotCheck
 	}
-	return CouldNotCheck
+	return Verdict(word)
 }
 
 // worst is the verdict of the report: that of its worst comparison. Without any it is

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/driftwatch/driftwatch/internal/detect"
 )
 
 // maxName is the longest endpoint, in columns, that a sentence spells out. Routes of real
@@ -226,6 +228,21 @@ func (r *Report) actionsLast() []Action {
 	return out
 }
 
+// warningText is a warning of the judgement in words; one of Prometheus as it is.
+func warningText(w string) string {
+	words := map[string]string{
+		detect.LoadOutsideHistory:     "the traffic is outside of anything in the history, so nothing is confirmed while that lasts",
+		detect.CannotBeConfirmedAlone: "the history is too small to confirm one endpoint on its own",
+		detect.EffectUnknown:          "it moved, but by how much cannot be told",
+		detect.OriginUnknown:          "whether it began before the upgrade, or is still there, cannot be told: those steps are missing",
+		detect.NoRestartInCalibration: "nothing in the history was restarted by a rollout, and there are no controls that show what a restart alone does",
+	}[w]
+	if words == "" {
+		return cut(printable(w), 400)
+	}
+	return words + " (" + w + ")"
+}
+
 // verifiedWords are what may be said of a proved action: driftwatch reading back the file
 // that it wrote is not the application having seen it.
 func verifiedWords(a Action) string {
@@ -265,9 +282,9 @@ func (r *Report) actionText(a Action) string {
 		return text + "."
 	}
 	if flag == "" {
-		return "No action was taken: " + reasonText(a) + detail(a) + "."
+		return "No action was taken: " + reasonText(a) + "."
 	}
-	return fmt.Sprintf("Flag %s was left alone: %s%s.", flag, reasonText(a), detail(a))
+	return fmt.Sprintf("Flag %s was left alone: %s.", flag, reasonText(a))
 }
 
 // proof is how an action was proved: "verified off in 1.2 s (30 of 30 evaluations)".
@@ -319,8 +336,12 @@ func detail(a Action) string {
 	return " (" + cut(printable(string(a.Detail)), 200) + ")"
 }
 
-// reasonText is why an action was refused.
+// reasonText is why an action was refused: in the words of whoever refused it, else in
+// those for the reason.
 func reasonText(a Action) string {
+	if a.Detail != "" {
+		return cut(printable(string(a.Detail)), 200)
+	}
 	switch a.Reason {
 	case ReasonDryRun:
 		return "this was a dry run"
@@ -364,10 +385,11 @@ func reasonText(a Action) string {
 
 // recoveryText is the state of the recovery as a sentence, "" where there is none.
 func (r *Report) recoveryText() string {
-	why := ""
-	if r.Recovery.Detail != "" {
-		why = " (" + cut(printable(string(r.Recovery.Detail)), 200) + ")"
+	detail, why := cut(printable(string(r.Recovery.Detail)), 200), ""
+	if detail != "" {
+		why = " (" + detail + ")"
 	}
+	because := func(otherwise string) string { return orElse(detail, otherwise) }
 	since := ""
 	if !r.Recovery.Since.IsZero() {
 		since = " since " + clock(r.Recovery.Since.Time, r.reference()) + " UTC"
@@ -378,9 +400,9 @@ func (r *Report) recoveryText() string {
 	case Recovered:
 		return "In the usual range" + since + why + "."
 	case NotRecovered:
-		return "The numbers did not come back: the flag was probably not the cause, or not the only one" + why + "."
+		return "The numbers did not come back: " + because("the flag was probably not the cause, or not the only one") + "."
 	case RecoveryUnclear:
-		return "Whether the numbers came back cannot be told with this traffic" + why + "."
+		return "Whether the numbers came back cannot be told: " + because("too little traffic") + "."
 	case Superseded:
 		return "The upgrade was undone or replaced, so the watch ended" + why + "."
 	}
@@ -685,8 +707,8 @@ func (r *Report) evidence(in Input) []Evidence {
 		add("pre_existing", true, "%s had risen before the rollout began and %s not blamed on it", r.names(rows), plural(len(rows), "is", "are"))
 	}
 	for _, a := range r.actionsLast() {
-		if e := a.Exposure; e != nil && e.Before != nil {
-			add("exposure", *e.Before > 0, "%s ran for %s of requests", flagName(a), share(*e.Before))
+		if x := a.Exposure; x != nil && x.Before != nil {
+			add("exposure", *x.Before > 0, "%s ran for %s of requests", flagName(a), share(*x.Before))
 		}
 		switch a.Outcome {
 		case Verified:
