@@ -670,6 +670,7 @@ func (f *fold) counts(scraped []bool) (telemetry.Counts, []string) {
 // missing writes NaN over the steps that nothing trustworthy is known of, in all columns
 // alike, and reports whether a bound was torn: there for part of a step only.
 func (f *fold) missing(r *row, main *column, columns []*column, scraped []bool) (torn bool) {
+	longest := f.longestInterval()
 	for i := range f.steps {
 		covered, gapped := main.covered[i], float32(0)
 		if r.gapped != nil {
@@ -685,8 +686,7 @@ func (f *fold) missing(r *row, main *column, columns []*column, scraped []bool) 
 		}
 		drop := covered == 0 || covered < gapped
 		if covered == 0 && gapped == 0 && f.read.AbsentIsZero && scraped[i] {
-			between := i > 0 && i+1 < f.steps && main.covered[i-1] > 0 && main.covered[i+1] > 0
-			drop = between // shorter than a scrape interval: not absent, only not seen
+			drop = f.step < 2*longest // too short to tell absent from not scraped just then
 		}
 		if !drop {
 			for _, c := range columns {
@@ -734,10 +734,7 @@ func monotone(steps [][]float64, n int) int {
 
 // completeTo is the instant up to which every live target was heard, and the usual interval.
 func (f *fold) completeTo() (time.Time, time.Duration) {
-	var longest int64
-	for _, t := range f.targets {
-		longest = max(longest, t.interval)
-	}
+	longest := f.longestInterval()
 	// A target that was silent for two intervals is not waited for.
 	complete := f.to
 	for _, t := range f.targets {
@@ -750,6 +747,15 @@ func (f *fold) completeTo() (time.Time, time.Duration) {
 		}
 	}
 	return time.UnixMilli(complete).UTC(), time.Duration(longest) * time.Millisecond
+}
+
+// longestInterval is the longest scrape interval of a target, ms; 0 where none is known.
+func (f *fold) longestInterval() int64 {
+	var longest int64
+	for _, t := range f.targets {
+		longest = max(longest, t.interval)
+	}
+	return longest
 }
 
 // noteList gathers notes without letting ten thousand endpoints write ten thousand lines.

@@ -1,7 +1,6 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,48 +171,4 @@ func apiError(ctx context.Context, err error) error {
 		}
 	}
 	return out
-}
-
-// Closest returns the names most like a mistyped one, best first, at most n, none further away
-// than a third of its length (at least 2) in edit distance.
-func Closest(name string, names []string, n int) []string {
-	type candidate struct {
-		name string
-		d    int
-	}
-	var found []candidate
-	limit := max(2, len(name)/3)
-	for _, other := range names {
-		if d := editDistance(name, other); d <= limit && other != name {
-			found = append(found, candidate{other, d})
-		}
-	}
-	slices.SortFunc(found, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.d, b.d), cmp.Compare(a.name, b.name))
-	})
-	out := make([]string, 0, n)
-	for _, f := range found[:min(n, len(found))] {
-		out = append(out, f.name)
-	}
-	return out
-}
-
-// editDistance is Levenshtein's, over bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
