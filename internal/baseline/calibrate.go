@@ -161,9 +161,3 @@ func (c LookCalibration) adjust(x point) (adj, s float64) {
 	sd := c.loadSD(x.load)
 	return x.d - c.Slope*x.load, scale(x.v + c.Tau2*(1+sd*sd/effectivePlacebos))
 }
-
-// ExpectedEvents is how many events the post window at the horizon would hold, had nothing
-// changed. Fewer than 4, and no detection means nothing.
-func (c *Calibration) ExpectedEvents(g Geometry) float64 {
-	return c.EventsPerStep * float64(g.Horizon-g.Guard)
-}

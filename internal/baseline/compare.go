@@ -125,49 +125,49 @@ type gates struct {
 	newest         int // steps that Jp looks at
 	far, near, end float64
 	post           stat.Sample
-	last           stat.Sample
 }
 
 func newGates(l *ledger, g Geometry) *gates {
 	end := -g.Gap
-	mean := func(from int) float64 {
-		var s stat.Sample
-		l.addSteps(&s, from, end)
-		return s.TrimmedMean(trim)
-	}
-	var far stat.Sample
-	l.addSteps(&far, g.BaselineStart(), g.BaselineStart()+int(farShare*float64(g.Before)))
 	newest := max(1, g.Before/lastShare)
 	return &gates{
 		l: l, from: g.Guard, upTo: g.Guard, newest: newest,
-		far: far.TrimmedMean(trim), near: mean(end - max(1, g.Before/nearShare)), end: mean(end - newest),
+		far:  l.mean(g.BaselineStart(), g.BaselineStart()+int(farShare*float64(g.Before))),
+		near: l.mean(end-max(1, g.Before/nearShare), end),
+		end:  l.mean(end-newest, end),
 	}
 }
 
 // at returns the gates at look t; looks must come in order. NaN where a window tells nothing
 // or nothing moved.
 func (g *gates) at(t int) (j10, j5, jp float64) {
-	g.l.addSteps(&g.post, g.upTo, t)
+	for _, r := range g.l.stepRates(g.upTo, t) {
+		g.post.Add(r)
+	}
 	g.upTo = t
-	g.last.Reset()
-	g.l.addSteps(&g.last, max(g.from, t-g.newest), t)
 	post := g.post.TrimmedMean(trim)
 	move := post - g.far
 	if math.Abs(move) < leastMove {
 		return math.NaN(), math.NaN(), math.NaN()
 	}
-	return (post - g.near) / move, (post - g.end) / move, (g.last.TrimmedMean(trim) - g.far) / move
+	last := g.l.mean(max(g.from, t-g.newest), t)
+	return (post - g.near) / move, (post - g.end) / move, (last - g.far) / move
 }
 
-// addSteps puts the log rates of the single steps [from, to) into x.
-func (l *ledger) addSteps(x *stat.Sample, from, to int) {
-	for step := from; step < to; step++ {
-		if i := step - l.first; i >= 0 && i+1 < len(l.events) {
-			if r := l.rate(i, i+1); !math.IsNaN(r) {
-				x.Add(r)
-			}
+// mean is the trimmed mean of the log rates of the single steps [from, to).
+func (l *ledger) mean(from, to int) float64 {
+	return stat.TrimmedMean(l.stepRates(from, to), trim)
+}
+
+// stepRates are the log rates of the single steps [from, to) that tell one.
+func (l *ledger) stepRates(from, to int) []float64 {
+	rates := make([]float64, 0, max(0, to-from))
+	for i := l.clip(from); i < l.clip(to); i++ {
+		if r := l.rate(i, i+1); !math.IsNaN(r) {
+			rates = append(rates, r)
 		}
 	}
+	return rates
 }
 
 // bodyQuantile is what the body metric is reported at: the bound nearest 20 % exceedance.

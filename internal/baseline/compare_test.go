@@ -316,13 +316,6 @@ func TestBlocksAndClasses(t *testing.T) {
 	}
 }
 
-func TestExpectedEvents(t *testing.T) {
-	c := Calibration{EventsPerStep: 2}
-	if got := c.ExpectedEvents(hourly); got != 114 { // 57 minutes
-		t.Errorf("%v events expected, want 114", got)
-	}
-}
-
 // No event in all of history, and then 20 %: the rank is the smallest there is within 10 steps.
 // No event afterwards either: the rank is 1, though all placebos are equal but for rounding.
 func TestEventsFromZero(t *testing.T) {

@@ -43,12 +43,6 @@ func (s *Sample) Add(v float64) {
 	s.sorted[i] = v
 }
 
-// AddAll puts all of x into s.
-func (s *Sample) AddAll(x []float64) {
-	s.sorted = append(s.sorted, x...)
-	slices.Sort(s.sorted)
-}
-
 // TrimmedMean is TrimmedMean of the values in s.
 func (s *Sample) TrimmedMean(trim float64) float64 {
 	if !(trim >= 0 && trim < 0.5) {
