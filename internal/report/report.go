@@ -83,6 +83,8 @@ type Report struct {
 	Stats       Stats        `json:"stats"`
 	Warnings    []string     `json:"warnings"`
 	Provenance  Provenance   `json:"provenance"`
+
+	severalHistograms bool // of different signals; see countHistograms
 }
 
 // A Deploy is the upgrade that is judged.
@@ -369,6 +371,7 @@ func New(in Input) *Report {
 	for _, row := range in.Judgement.Rows {
 		r.Comparisons = append(r.Comparisons, newComparison(in, row))
 	}
+	r.countHistograms()
 	r.Verdict = r.worst()
 	r.ExitCode = ExitCode(r.Verdict, r.Comparisons, r.Actions, in.RequireData)
 	r.Evidence = append(r.evidence(in), in.Evidence...)
@@ -485,6 +488,7 @@ func Parse(b []byte) (*Report, error) {
 	if r.Schema != SchemaName {
 		return nil, fmt.Errorf("parse report: schema is %q, not %s", r.Schema, SchemaName)
 	}
+	r.countHistograms()
 	return &r, nil
 }
 

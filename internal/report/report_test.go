@@ -499,6 +499,19 @@ func TestManyRowsAreFolded(t *testing.T) {
 	}
 }
 
+// 50,000 endpoints are a report like any other: its time grows with the rows, not with their
+// square.
+func BenchmarkText(b *testing.B) {
+	in := base()
+	for i := range 50000 {
+		r := row(detect.NoMeaningfulRise, 0, 0.1, 0.1, 0, -0.01, 0.02, "GET", fmt.Sprint("/", i))
+		in.Judgement.Rows = append(in.Judgement.Rows, r)
+	}
+	for b.Loop() {
+		Text(New(in), TextOptions{All: true})
+	}
+}
+
 // A rule without endpoint labels has one endpoint, the service.
 func TestServiceWithoutEndpointLabels(t *testing.T) {
 	in := base()

@@ -38,12 +38,24 @@ func (r *Report) signal(c Comparison) string {
 		return name
 	}
 	p := quantileName(c.Quantile)
-	for _, o := range r.Comparisons {
-		if o.Kind == "histogram" && o.Signal != c.Signal {
-			return name + " " + p
-		}
+	if r.severalHistograms {
+		return name + " " + p
 	}
 	return p
+}
+
+// countHistograms sees whether "p99" alone would be ambiguous.
+func (r *Report) countHistograms() {
+	first := ""
+	for _, c := range r.Comparisons {
+		if c.Kind != "histogram" {
+			continue
+		}
+		if first == "" {
+			first = c.Signal
+		}
+		r.severalHistograms = r.severalHistograms || c.Signal != first
+	}
 }
 
 // quantileName is p99 for 0.99, p99.9 for 0.999.
