@@ -109,7 +109,7 @@ func (p *fileProvider) close() {
 	p.InProcess.Shutdown()
 	close(p.done)
 	p.wg.Wait()
-	p.logs.Close()
+	_ = p.logs.Close() // the null device
 }
 
 // Metadata implements openfeature.FeatureProvider.

@@ -269,6 +269,9 @@ func (f *FlagdFile) write(ctx context.Context, rc *Receipt, p Patch, check func(
 		return err
 	}
 	defer unlock()
+	if err := os.Remove(tempName(resolved)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a writer that died
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
 
 	before, err := os.ReadFile(resolved)
 	if err != nil {
@@ -358,15 +361,15 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		err := unix.Flock(int(l.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { l.Close() }, nil
+			return func() { _ = l.Close() }, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			l.Close()
+			_ = l.Close()
 			return nil, fmt.Errorf("%w: lock %s: %w", ErrForbidden, name, err)
 		}
 		select {
 		case <-ctx.Done():
-			l.Close()
+			_ = l.Close()
 			return nil, fmt.Errorf("wait for the lock %s: %w", name, ctx.Err())
 		case <-time.After(lockPause):
 		}
@@ -377,6 +380,12 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 // takes only a later time for a change; file systems keep at least milliseconds.
 const newer = 10 * time.Millisecond
 
+// tempName is where the new text of a file is written. There is one name, so that what a dead
+// writer left is found; the lock guards it.
+func tempName(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".driftwatch.tmp")
+}
+
 // replace puts text in the place of the file, in one rename, with its mode and owner, if it
 // still is at revision base. On failure nothing has changed, unless the error says that the
 // file is written. The caller holds the lock.
@@ -386,17 +395,14 @@ func replace(ctx context.Context, path string, base Revision, text []byte) (err 
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	dir := filepath.Dir(path)
-	name := filepath.Join(dir, "."+filepath.Base(path)+".driftwatch.tmp")
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a writer that died
-		return fmt.Errorf("%w: %w", ErrForbidden, err)
-	}
+	name := tempName(path)
 	t, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(name)
+			_ = os.Remove(name) // the next writer removes it otherwise
 		}
 	}()
 	if err := errors.Join(fill(t, text, old), t.Close()); err != nil {
@@ -425,8 +431,7 @@ func replace(ctx context.Context, path string, base Revision, text []byte) (err 
 	if err != nil {
 		return fmt.Errorf("%w: the file is written, but its folder cannot be synced: %w", ErrForbidden, err)
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
 		return fmt.Errorf("%w: the file is written, but its folder cannot be synced: %w", ErrForbidden, err)
 	}
 	return nil

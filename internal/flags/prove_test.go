@@ -38,6 +38,7 @@ const onOff = `"state": "ENABLED", "variants": {"on": true, "off": false}`
 // The states and what applications get in them were recorded with flagd 0.16.1 for all five
 // ways to evaluate (docs/flags.md).
 func TestProveInFile(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, flags string
 		proved      bool
@@ -47,6 +48,7 @@ func TestProveInFile(t *testing.T) {
 	}{
 		{"off", `"x": {` + onOff + `, "defaultVariant": "off"}`, true, 8, 0, ""},
 		{"off, empty targeting", `"x": {` + onOff + `, "defaultVariant": "off", "targeting": {}}`, true, 8, 0, ""},
+		{"off, null targeting: reason DEFAULT with a variant", `"x": {` + onOff + `, "defaultVariant": "off", "targeting": null}`, true, 8, 0, ""},
 		{"off by a constant rule", `"x": {` + onOff + `, "defaultVariant": "on", "targeting": {"if": [true, "off"]}}`, true, 8, 0, ""},
 		{"on", `"x": {` + onOff + `, "defaultVariant": "on"}`, false, 0, 4, `got true variant "on" reason STATIC`},
 		{"default off does nothing beside a full ramp", `"x": {` + onOff + `, "defaultVariant": "off", "targeting": {"fractional": [["on", 100], ["off", 0]]}}`, false, 0, 4, "TARGETING_MATCH"},
@@ -59,6 +61,7 @@ func TestProveInFile(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			_, path := source(t, "f.json", flagFile(tt.flags))
 			p := NewFileProver(path)
 			within := 10 * time.Second
@@ -103,6 +106,7 @@ func TestProveInFile(t *testing.T) {
 }
 
 func TestProveOtherKinds(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, variants string }{
 		{"string", `{"on": "new", "off": "old"}`},
 		{"number", `{"on": 1.5, "off": 0}`},
@@ -110,6 +114,7 @@ func TestProveOtherKinds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			f, path := source(t, "f.json", flagFile(`"x": {"state": "ENABLED", "variants": `+tt.variants+`, "defaultVariant": "on"}`))
 			c := planned(t, f, "x")
 			q := NewQuestion(read(t, f, "x"), c.Want, rule.Flag{}, 3, rand.New(rand.NewPCG(1, 2)))
@@ -127,8 +132,10 @@ func TestProveOtherKinds(t *testing.T) {
 // An application that has the provider open from before sees the flip and the undo, in JSON
 // and in YAML: the rename does not cost it its watch.
 func TestApplicationSeesTheFlip(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{"f.json": jsonFile, "f.yaml": yamlFile} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f, path := source(t, name, text)
 			provider, err := flagd.NewProvider(flagd.WithFileResolver(), flagd.WithOfflineFilePath(path), flagd.WithDeadline(10_000))
 			if err != nil {
@@ -305,13 +312,16 @@ func ofrepServer(t *testing.T) (*httptest.Server, *atomic.Int64, *atomic.Value) 
 		a := ofrepAnswers[key]
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(a.status)
-		io.WriteString(w, a.body)
+		if _, err := io.WriteString(w, a.body); err != nil {
+			t.Error(err)
+		}
 	}))
 	t.Cleanup(s.Close)
 	return s, &asked, &swap
 }
 
 func TestProveOverOFREP(t *testing.T) {
+	t.Parallel()
 	s, asked, swap := ofrepServer(t)
 	prover := func() *OpenFeatureProver {
 		p := NewOFREPProver(s.URL, s.Client())

@@ -24,6 +24,7 @@ const jsonFile = `{
       "targeting": {"if": [{"==": [{"var": "tier"}, "gold"]}, "on"]}},
     "absent": {"state": "ENABLED", "variants": {"a": "x", "b": "y"}},
     "ref": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on", "targeting": {"if": [{"$ref": "inner"}, "on", "off"]}},
+    "nulled": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on", "targeting": null},
     "dis": {"state": "DISABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"},
     "isoff": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off", "targeting": {}},
     "grüße.\"x\"": {"state": "ENABLED", "variants": {"on": 1, "off": 0}, "defaultVariant": "on"}
@@ -127,6 +128,7 @@ func TestPlanChangesOnlyTheFlagsLines(t *testing.T) {
 		{"f.json", "nodef", "off", 2, 2, `    "nodef": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",`},
 		{"f.json", "absent", "b", 1, 1, `    "absent": {"defaultVariant": "b", "state": "ENABLED", "variants": {"a": "x", "b": "y"}},`},
 		{"f.json", "ref", "off", 1, 1, `    "ref": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off", "targeting": {}},`},
+		{"f.json", "nulled", "off", 1, 1, `    "nulled": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off", "targeting": null},`},
 		{"f.json", `grüße."x"`, "off", 1, 1, `    "grüße.\"x\"": {"state": "ENABLED", "variants": {"on": 1, "off": 0}, "defaultVariant": "off"}`},
 		{"f.yaml", "plain", "off", 1, 1, `  plain:   { state: ENABLED, variants: {on: true, off: false}, defaultVariant: "off" }   # one line`},
 		{"f.yaml", "größe", "off", 1, 1, `  größe: { "state": "ENABLED", variants: { "übergroß": true, off: false }, defaultVariant: "off", targeting: {} }`},

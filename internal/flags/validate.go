@@ -42,11 +42,11 @@ func loadFlagd(path string, text []byte) (flagdSet, error) {
 	return set, nil
 }
 
-// serves fails unless flagd gives variant to a context that it knows nothing of, without
-// looking at a rule.
+// serves fails unless flagd gives variant to a context that it knows nothing of, because it is
+// the default: the reason is STATIC, or DEFAULT where targeting is null.
 func (s flagdSet) serves(key, variant string) error {
 	v := s.ResolveAsAnyValue(context.Background(), "", key, map[string]any{})
-	if v.Error != nil || v.Variant != variant || v.Reason != model.StaticReason {
+	if v.Error != nil || v.Variant != variant || v.Reason != model.StaticReason && v.Reason != model.DefaultReason {
 		return fmt.Errorf("%w: flagd would serve %q with reason %s (%v)", ErrInvalid, v.Variant, v.Reason, v.Error)
 	}
 	return nil

@@ -28,12 +28,13 @@ func both(a, b truth) truth {
 // satisfies reports whether a version meets a constraint of a rule: comparisons such as
 // ">=2.42.0" joined by commas or spaces, all of which must hold; "" holds always. The
 // operators are = == != < <= > >=, and none means =. It is unknown where the version is, or
-// where an order is asked of something that has none (a commit's hash).
+// where an order is asked of something that has none (a commit's hash), or by an operator that
+// is none of these.
 func satisfies(version, constraint string) truth {
 	all := yes
 	fields := strings.FieldsFunc(constraint, func(r rune) bool { return r == ',' || r == ' ' })
 	for i := 0; i < len(fields); i++ {
-		bound := strings.TrimLeft(fields[i], "<>=!")
+		bound := strings.TrimLeft(fields[i], "<>=!~^")
 		op := fields[i][:len(fields[i])-len(bound)]
 		if bound == "" && i+1 < len(fields) { // the operator stands apart
 			i++

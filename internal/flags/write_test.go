@@ -237,6 +237,13 @@ func TestCrashLeftoversDoNotMatter(t *testing.T) {
 	if l := leftovers(t, path); l != nil {
 		t.Errorf("left over: %v", l)
 	}
+	// One that died between its rename and its end leaves the same, with nothing to write.
+	if err := os.WriteFile(tempName(path), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if rc := mustTurnOff(t, f, c); !rc.Already || leftovers(t, path) != nil {
+		t.Errorf("already %v, left over %v", rc.Already, leftovers(t, path))
+	}
 	if !read(t, f, "plain").Off("off") {
 		t.Error("the flag is not off")
 	}
@@ -360,8 +367,10 @@ func TestLockHelper(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	os.Stdout.WriteString("locked\n")
-	os.Stdin.Read(make([]byte, 1))
+	if _, err := os.Stdout.WriteString("locked\n"); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = os.Stdin.Read(make([]byte, 1)) // it ends, in whatever way
 }
 
 func TestLockHeldByAnotherProcess(t *testing.T) {
@@ -397,8 +406,7 @@ func TestLockHeldByAnotherProcess(t *testing.T) {
 		_, err := f.TurnOff(context.WithoutCancel(t.Context()), c)
 		written <- err
 	}()
-	in.Close()
-	if err := errors.Join(other.Wait(), <-written); err != nil {
+	if err := errors.Join(in.Close(), other.Wait(), <-written); err != nil {
 		t.Error(err)
 	}
 	if !read(t, f, "plain").Off("off") {
@@ -427,8 +435,10 @@ func TestKilledWriter(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Duration(i) * 8 * time.Millisecond)
-			other.Process.Kill()
-			other.Wait() // killed or done, either will do
+			if err := other.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = other.Wait() // it was killed
 			if now, _ := os.ReadFile(path); revisionOf(now) != c.Base && revisionOf(now) != c.After {
 				t.Fatalf("a half-written file of %d bytes", len(now))
 			}

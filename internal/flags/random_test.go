@@ -1,0 +1,185 @@
+package flags
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A writer makes flag files in every style that people write them in.
+type writer struct {
+	*rand.Rand
+	strings.Builder
+}
+
+func (w *writer) pick(of ...string) string { return of[w.IntN(len(of))] }
+
+func (w *writer) quoted(s string, yaml bool) string {
+	b, _ := json.Marshal(s)
+	if !yaml {
+		return string(b)
+	}
+	return w.pick(string(b), "'"+s+"'", s)
+}
+
+// inline is a value on one line, valid in JSON and as a flow collection of YAML.
+func (w *writer) inline(depth int) string {
+	switch n := w.IntN(6); {
+	case depth > 0 && n == 0:
+		return fmt.Sprintf(`{"if": [%s,%s %s]}`, w.inline(depth-1), w.pick("", " ", "  "), w.inline(depth-1))
+	case depth > 0 && n == 1:
+		return fmt.Sprintf(`{ "==" :[{"var":"targetingKey"}, %s] }`, w.inline(0))
+	case n == 2:
+		return w.pick("1.50", "-0.0", "12345678901234567", "true", "null", "1e3")
+	case n == 3:
+		return `"on"`
+	}
+	return w.pick(`"off"`, `"}: # {"`, `"\"'"`, `"grüße, \u00fc"`, `"it's"`)
+}
+
+// members of one flag, in any order; which of them stand in the text is left to chance.
+func (w *writer) members(yaml bool) [][2]string {
+	m := [][2]string{
+		{"state", w.quoted("ENABLED", yaml)},
+		{"variants", `{"on": true, "off": false}`},
+	}
+	if w.IntN(5) > 0 {
+		m = append(m, [2]string{"defaultVariant", w.quoted(w.pick("on", "off"), yaml)})
+	}
+	if w.IntN(4) > 0 {
+		m = append(m, [2]string{"targeting", w.pick("{}", "null", `{"if": [`+w.inline(3)+`, "on"]}`, `{"if": [`+w.inline(2)+`, "on", "off"]}`)})
+	}
+	if w.IntN(3) == 0 {
+		m = append(m, [2]string{"metadata", `{"owner": "päyments # 1", "n": 1.50}`})
+	}
+	w.Shuffle(len(m), func(i, j int) { m[i], m[j] = m[j], m[i] })
+	return m
+}
+
+func (w *writer) json(keys []string) string {
+	gap := func() string { return w.pick("", " ", "\n  ", "\t", "\r\n") }
+	w.WriteString(gap() + "{" + gap() + `"flags"` + gap() + ":{")
+	for i, k := range keys {
+		if i > 0 {
+			w.WriteString("," + gap())
+		}
+		w.WriteString(w.quoted(k, false) + gap() + ":" + gap() + "{")
+		for j, m := range w.members(false) {
+			if j > 0 {
+				w.WriteString(gap() + ",")
+			}
+			w.WriteString(gap() + w.quoted(m[0], false) + gap() + ":" + gap() + m[1])
+		}
+		w.WriteString(gap() + "}")
+	}
+	w.WriteString("}" + gap() + w.pick("", `,"metadata":{"v":1}`) + "}" + gap())
+	return w.String()
+}
+
+func (w *writer) yaml(keys []string) string {
+	comment := func() string { return w.pick("", "", "  # a: {word", "\t# 'über") }
+	between := func(indent int) {
+		w.WriteString(w.pick("", "", "\n", strings.Repeat(" ", indent)+"# between\n", "# at the left\n"))
+	}
+	w.WriteString(w.pick("", "---\n", "# head\n") + "flags:" + comment() + "\n")
+	deep := 1 + w.IntN(4)
+	for _, k := range keys {
+		between(deep)
+		w.WriteString(strings.Repeat(" ", deep) + w.quoted(k, true) + ":")
+		if w.IntN(3) == 0 {
+			w.WriteString(" {")
+			for j, m := range w.members(true) {
+				if j > 0 {
+					w.WriteString(w.pick(", ", " , ", ",\n"+strings.Repeat(" ", deep+3)))
+				}
+				w.WriteString(w.quoted(m[0], true) + ": " + m[1])
+			}
+			w.WriteString(w.pick("", " ") + "}" + comment() + "\n")
+			continue
+		}
+		w.WriteString(comment() + "\n")
+		deeper := deep + 1 + w.IntN(4)
+		for _, m := range w.members(true) {
+			between(deeper)
+			indent := strings.Repeat(" ", deeper)
+			w.WriteString(indent + w.quoted(m[0], true) + ":")
+			if m[0] == "targeting" && strings.HasPrefix(m[1], `{"if": [`) && w.IntN(2) == 0 { // as a block
+				dash := strings.Repeat(" ", deeper+1+w.IntN(2)*2)
+				w.WriteString(comment() + "\n")
+				between(deeper)
+				w.WriteString(indent + " if:" + comment() + "\n" + dash + "- " + w.inline(2) + comment() + "\n")
+				between(deeper + 2)
+				w.WriteString(dash + "- " + w.pick("on", "'on'", `"on"`) + comment() + "\n")
+				continue
+			}
+			w.WriteString(w.pick(" ", "   ") + m[1] + comment() + "\n")
+		}
+	}
+	w.WriteString(w.pick("", "# end", "...\n", "metadata: {v: 1}\n", "\n\n"))
+	return w.String()
+}
+
+// Most random files can be planned on, and what is planned changes only the flag and can be
+// taken back.
+func TestRandomFiles(t *testing.T) {
+	const seed, n = 20261122, 200
+	for _, name := range []string{"f.json", "f.yaml"} {
+		t.Run(name, func(t *testing.T) {
+			outcomes := map[string]int{}
+			for i := range uint64(n) {
+				w := &writer{Rand: rand.New(rand.NewPCG(seed, i))}
+				keys := []string{"a", "b.c", "größe", "x y"}
+				w.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+				keys = keys[:1+w.IntN(4)]
+				var text string
+				if name == "f.json" {
+					text = w.json(keys)
+				} else {
+					text = w.yaml(keys)
+				}
+				key := keys[w.IntN(len(keys))]
+				f := NewFlagdFile("p", name)
+				c, err := f.Plan(State{Ref: Ref{"p", key}, Raw: []byte(text)}, OffVariant, Want{Variant: "off"})
+				switch {
+				case errors.Is(err, ErrAlreadyOff):
+					outcomes["off"]++
+					continue
+				case errors.Is(err, ErrAmbiguousEdit), errors.Is(err, ErrInvalid):
+					outcomes["refused"]++
+					if outcomes["refused"] > n/10 {
+						t.Fatalf("seed %d, %d: too many are refused: %v\n%s", seed, i, err, text)
+					}
+					continue
+				case err != nil:
+					t.Fatalf("seed %d, %d: %v\n%s", seed, i, err, text)
+				}
+				outcomes["planned"]++
+				after, err := c.Forward.Apply([]byte(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkOnlyPlanned(t, name, key, text, string(after))
+				if back, err := c.Inverse.Apply(after); err != nil || string(back) != text {
+					t.Fatalf("seed %d, %d: taken back: %v\n%s", seed, i, err, text)
+				}
+				// Lines that go are the targeting's; comments outside of it stay.
+				for _, word := range []string{"# head", "# at the left\nmetadata", "# end"} {
+					if strings.Contains(text, word) && !strings.Contains(string(after), word) {
+						t.Fatalf("seed %d, %d: lost %q:\n%s\nis now\n%s", seed, i, word, text, after)
+					}
+				}
+				if !slices.Contains([]int{1, 2, 3}, len(c.Forward)) {
+					t.Fatalf("%d splices", len(c.Forward))
+				}
+			}
+			if outcomes["planned"] < n/2 {
+				t.Errorf("outcomes %v: fewer than half could be planned", outcomes)
+			}
+			t.Logf("outcomes of %d files: %v", n, outcomes)
+		})
+	}
+}
