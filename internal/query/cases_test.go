@@ -25,7 +25,8 @@ type counterCase struct {
 	read   Read // Kind, By, Bounds, AbsentIsZero; the rest is filled in
 	want   [][]float64
 	totals []float64 // increments of (-3 minute, 3 minute], gaps included
-	// query says what the PromQL path makes of it; nil: the same up to the cut of the steps.
+	// query is what the PromQL path has to make of it: an increment is in the step of its
+	// second sample, so minute 0 begins with the interval that contains the upgrade.
 	query [][]float64
 }
 
@@ -54,6 +55,7 @@ func counterCases() []counterCase {
 		name: "steady",
 		data: []livetest.Series{up, series("m_total", every(from, until, 15*second, seven(1000))...)},
 		want: [][]float64{{28, 28, 21, 28, 28, 28}}, totals: []float64{168},
+		query: [][]float64{{28, 28, 28, 28, 28, 28}},
 	})
 	add(counterCase{
 		name: "two series of one endpoint are added",
@@ -63,6 +65,7 @@ func counterCases() []counterCase {
 		},
 		read: Read{By: []string{"route"}},
 		want: [][]float64{{56, 56, 42, 56, 56, 56}}, totals: []float64{336},
+		query: [][]float64{{56, 56, 56, 56, 56, 56}},
 	})
 	add(counterCase{
 		// The process restarts between 1:20 and 1:35; 5 of the 7 requests of that interval were
@@ -71,6 +74,7 @@ func counterCases() []counterCase {
 		data: []livetest.Series{up, series("m_total", append(
 			every(from, 80*second, 15*second, seven(1000)), every(95*second, until, 15*second, seven(5))...)...)},
 		want: [][]float64{{28, 28, 21, 28, 26, 28}}, totals: []float64{166},
+		query: [][]float64{{28, 28, 28, 28, 26, 28}},
 	})
 	add(counterCase{
 		// The new process has served more before its first scrape than the old one in its life:
@@ -80,6 +84,7 @@ func counterCases() []counterCase {
 			every(from, 80*second, 15*second, seven(1000)), every(95*second, until, 15*second, seven(1700))...)...)},
 		// At 80 s the counter is 1000 + 7*85 = 1595; the jump is 105 instead of 7.
 		want: [][]float64{{28, 28, 21, 28, 126, 28}}, totals: []float64{266},
+		query: [][]float64{{28, 28, 28, 28, 126, 28}},
 	})
 	add(counterCase{
 		// A new pod is scraped from 65 s on and stands at 40 at once: when these 40 happened is
@@ -91,13 +96,14 @@ func counterCases() []counterCase {
 			series("m_total instance=shop-2:80", every(65*second, until, 15*second, seven(40))...),
 		},
 		want: [][]float64{{28, 28, 21, 28, 56, 56}}, totals: []float64{168 + 2*28},
+		query: [][]float64{{28, 28, 28, 28, 49, 56}},
 	})
 	add(counterCase{
 		// No scrape in (50 s, 230 s): minute 0 has the intervals with middles
 		// at 12.5, 27.5 and 42.5 s; minutes 1 and 2 nothing.
 		name: "scrape gap",
 		data: []livetest.Series{
-			series("up", ups(from, 50*second)...), series("up", ups(230*second, until)...),
+			series("up", append(ups(from, 50*second), ups(230*second, until)...)...),
 			series("m_total", every(from, until, 15*second, func(i int) float64 {
 				if at := from + time.Duration(i)*15*second; at > 50*second && at < 230*second {
 					return nan
@@ -119,6 +125,7 @@ func counterCases() []counterCase {
 		})...)},
 		// (65, 95] has its middle at 80 s.
 		want: [][]float64{{28, 28, 21, 28, 28, 28}}, totals: []float64{168},
+		query: [][]float64{{28, 28, 28, 28, 28, 28}},
 	})
 	add(counterCase{
 		// One event per 75 s: at -145, -70, 5, 80 and 155 s (the scrape that shows it). The event
@@ -128,6 +135,7 @@ func counterCases() []counterCase {
 			return float64(i / 5)
 		})...)},
 		want: [][]float64{{1, 1, 0, 0, 1, 1}}, totals: []float64{5},
+		query: [][]float64{{1, 1, 0, 1, 1, 1}},
 	})
 	add(counterCase{
 		// The retry label set appears at 65 s with 3 while its target had been scraped all along.
@@ -158,7 +166,8 @@ func counterCases() []counterCase {
 		},
 		read: Read{AbsentIsZero: true},
 		want: [][]float64{{0, 0, 0, 0, 2, 0}}, totals: []float64{2},
-		query: [][]float64{{0, 0, 0, 0, 0, 0}}, // was there within the hour: not followed
+		// The series was there within the hour, so PromQL does not follow its birth; it sees a gap.
+		query: [][]float64{{0, 0, 0, nan, nan, 0}},
 	})
 	add(counterCase{
 		// The exporter leaves the series out for a minute and shows it again: no birth.
@@ -169,13 +178,13 @@ func counterCases() []counterCase {
 		},
 		// At 5 s the counter is 1000 + 7*80 = 1560; the 440 are between 5 and 80 s.
 		want: [][]float64{{28, 28, 21, nan, 21, 28}}, totals: []float64{28*2 + 21 + 7 + 440 + 21 + 28},
+		query: [][]float64{{28, 28, 28, nan, nan, 28}},
 	})
 	add(counterCase{
 		name: "samples that are NaN are passed over",
-		data: []livetest.Series{up, series("m_total", every(from, until, 15*second, func(i int) float64 {
-			return seven(1000)(i)
-		})...)},
+		data: []livetest.Series{up, series("m_total", nanAt(80*second, every(from, until, 15*second, seven(1000)))...)},
 		want: [][]float64{{28, 28, 21, 28, 28, 28}}, totals: []float64{168},
+		query: [][]float64{{28, 28, 28, 28, 28, 28}},
 	})
 	histogram := func(le string, rise float64, from, until time.Duration, first float64) livetest.Series {
 		return series("m_bucket le="+le, every(from, until, 15*second, func(i int) float64 { return first + rise*float64(i) })...)
@@ -194,6 +203,8 @@ func counterCases() []counterCase {
 			{28, 28, 21, 28, 28, 28},
 		},
 		totals: []float64{72, 120, 168},
+		// PromQL loses the interval between the two spellings, 5.
+		query: [][]float64{{12, 12, 12, 12, 12, 12}, {20, 20, 20, 20, 15, 20}, {28, 28, 28, 28, 28, 28}},
 	})
 	add(counterCase{
 		// The bound 0.25 is new since 65 s, the others are older: the layout changed, and 0.25
@@ -207,6 +218,7 @@ func counterCases() []counterCase {
 		// middle in minute 0.
 		want:   [][]float64{{nan, nan, nan, nan, 8, 8}, {nan, nan, nan, nan, 28, 28}},
 		totals: []float64{16, 168},
+		query:  [][]float64{{nan, nan, nan, nan, nan, 8}, {nan, nan, nan, nan, nan, 28}},
 	})
 	add(counterCase{
 		name: "gauge, mean over the series",
@@ -221,10 +233,21 @@ func counterCases() []counterCase {
 			series("m_total instance=shop-3:80", every(from, until, 15*second, func(int) float64 { return math.Inf(1) })...),
 		},
 		// The samples of a minute are 1, 2, 3, 4 at 5, 20, 35 and 50 s; the last is 4.
-		read: Read{Kind: Gauge},
-		want: [][]float64{{4.5, 4.5, 4.5, 7.5, 4.5, 4.5}},
+		read:  Read{Kind: Gauge},
+		want:  [][]float64{{4.5, 4.5, 4.5, 7.5, 4.5, 4.5}},
+		query: [][]float64{{4.5, 4.5, 4.5, 7.5, 4.5, 4.5}},
 	})
 	return cases
+}
+
+// nanAt makes the sample at a time NaN, as an application may report it.
+func nanAt(at time.Duration, samples []livetest.Sample) []livetest.Sample {
+	for i := range samples {
+		if samples[i].T.Equal(t0.Add(at)) {
+			samples[i].V = math.NaN()
+		}
+	}
+	return samples
 }
 
 // complete fills in what every case has in common.

@@ -24,7 +24,7 @@ import (
 // scrape's worth between the paths, sums over several steps agree, and the interval that
 // contains the upgrade counts after it instead of nowhere. A step that was scraped less than
 // half as often as its neighbours is missing, as is the one after it, which holds what the gap
-// hid. Only counters, not buckets, are followed to their birth at 0, and only when they had
+// hid. A bucket whose le changes its spelling loses one interval. Only counters, not buckets, are followed to their birth at 0, and only when they had
 // been absent for an hour.
 
 // increase is what a server's increase() yields, as tried.
@@ -288,8 +288,8 @@ func (p *promRead) read(ctx context.Context) error {
 	}}
 	if r.Kind == Gauge {
 		return p.sharded(ctx, e, r.Grid.Step, func(sel string) string {
-			// The comparison leaves out NaN.
-			return "avg " + p.by() + " (last_over_time(" + sel + rangeOf(r.Grid.Step) + ") > -Inf)"
+			// The comparisons leave out NaN and infinities.
+			return "avg " + p.by() + " (last_over_time(" + sel + rangeOf(r.Grid.Step) + ") > -Inf < Inf)"
 		}, values)
 	}
 	if err := p.sharded(ctx, e, r.Grid.Step, func(sel string) string {
@@ -390,6 +390,14 @@ func (p *promRead) dropHoles(r *row, n []float64) {
 			r.gapped[i] = 2 // more than the 1 that points cover
 		}
 		before, hole = true, thin
+	}
+	// A bound that appears later than +Inf has lost its first value in its first step.
+	for _, c := range r.columns {
+		for i := len(n) - 1; i > 0; i-- {
+			if c.covered[i] > 0 && c.covered[i-1] == 0 && n[i-1] > 0 {
+				c.covered[i] = 0
+			}
+		}
 	}
 }
 
