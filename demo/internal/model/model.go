@@ -13,14 +13,13 @@ import (
 const Tick = 250 * time.Millisecond
 
 // Attempts is how often the third party is asked at most for one request.
-const Attempts = 7
+const Attempts = 5
 
 // FixedBackoff is how long the old strategy waits before it asks the third party again.
-const FixedBackoff = 100 * time.Millisecond
+const FixedBackoff = 200 * time.Millisecond
 
 // Bounds are the upper bounds of the latency histogram, seconds, without +Inf. A quarter of the
-// requests are slower than the bound above their endpoint's median, one in 75 slower than 0.6 s,
-// and backed-off requests spread over the four bounds above that.
+// requests are slower than the bound above their endpoint's median, one in 75 slower than 0.6 s.
 var Bounds = []float64{0.05, 0.1, 0.15, 0.2, 0.3, 0.6, 1.2, 2.5, 5}
 
 // An Endpoint is one of the shop's ten.

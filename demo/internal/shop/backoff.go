@@ -16,9 +16,9 @@ func Fixed(*rand.Rand, time.Duration) time.Duration { return model.FixedBackoff 
 
 // Decorrelated is the new strategy: uniform between a base and three times the last wait, up to a
 // cap (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog 2015). Its first wait is at
-// most 90 ms, less than the fixed 100: sooner on average, and too soon for one of the third parties.
+// most 180 ms, less than the fixed 200: sooner on average, and too soon for one of the third parties.
 func Decorrelated(r *rand.Rand, last time.Duration) time.Duration {
-	const base, highest = 30 * time.Millisecond, 600 * time.Millisecond
+	const base, highest = 60 * time.Millisecond, 800 * time.Millisecond
 	upper := 3 * max(last, base)
 	return min(highest, base+time.Duration(r.Int64N(int64(upper-base)+1)))
 }

@@ -12,7 +12,7 @@ import (
 
 // A bank is the third party: it refuses a share of all attempts for no reason. Behind endpoints
 // that lock, it also keeps a payment that it refused locked for a while, and whoever asks again too
-// early is refused and locked out for longer. A client that waits 100 ms never notices.
+// early is refused and locked out for longer. A client that waits 200 ms never notices.
 type bank struct {
 	climate *climate
 
@@ -23,8 +23,8 @@ type bank struct {
 }
 
 const (
-	shortLock = 90 * time.Millisecond  // after a refusal; shorter than model.FixedBackoff
-	longLock  = 400 * time.Millisecond // after asking too early
+	shortLock = 190 * time.Millisecond // after a refusal; shorter than model.FixedBackoff
+	longLock  = 300 * time.Millisecond // after asking too early
 	forget    = 10 * time.Second       // when a payment that nobody asked about again is dropped
 )
 
