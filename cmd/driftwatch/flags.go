@@ -1,0 +1,386 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/driftwatch/driftwatch/internal/flags"
+	"github.com/driftwatch/driftwatch/internal/journal"
+	"github.com/driftwatch/driftwatch/internal/report"
+	"github.com/driftwatch/driftwatch/internal/rule"
+	"github.com/driftwatch/driftwatch/internal/worker"
+)
+
+// Exit codes of the flags commands.
+const (
+	flagsRefused     = 4
+	flagsNotProved   = 5
+	flagsUnreachable = 7
+)
+
+func (p *program) flagsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "flags",
+		Short: "List flags, turn one off, restore it, verify that it is off",
+		Args:  noCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(p.flagsListCommand(), p.flagsOffCommand(), p.flagsRestoreCommand(), p.flagsVerifyCommand())
+	return cmd
+}
+
+func (p *program) flagsListCommand() *cobra.Command {
+	var w world
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the flags that rules name, as their sources have them now",
+		Example: "  driftwatch flags list --config driftwatch.yaml",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := w.load(); err != nil {
+				return err
+			}
+			return p.listFlags(cmd.Context(), &w)
+		},
+	}
+	w.flags(cmd)
+	return cmd
+}
+
+func (p *program) listFlags(ctx context.Context, w *world) error {
+	last := map[flags.Ref]journal.Action{}
+	if j, err := w.openJournal(ctx); err == nil {
+		defer j.Close()
+		actions, err := j.Actions(ctx, journal.ActionFilter{})
+		if err != nil {
+			return err
+		}
+		for _, a := range actions {
+			last[flags.Ref{Source: a.Source, Key: a.Flag}] = a
+		}
+	}
+	tw := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "FLAG\tSTATE\tREVISION\tACTED ON\tRULE\tLAST CHANGE BY DRIFTWATCH")
+	failed := false
+	for _, r := range w.rules {
+		for _, f := range r.Flags {
+			ref := flags.Ref{Source: f.Source, Key: f.Key}
+			word, revision := "", ""
+			source, err := w.source(f.Source)
+			if err == nil {
+				var state flags.State
+				state, err = source.Read(ctx, ref)
+				word, revision = state.Word(f.Off.Variant), state.Revision.Short()
+				if err == nil && state.ReadOnly != "" {
+					word += ", read-only"
+				}
+			}
+			if err != nil {
+				word, failed = "unknown: "+err.Error(), true
+			}
+			acts := "no"
+			if f.Act {
+				acts = "yes"
+			}
+			change := "never"
+			if a, ok := last[ref]; ok {
+				change = fmt.Sprintf("%s %s", a.At.UTC().Format("2006-01-02 15:04 UTC"), a.Kind)
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s:%d\t%s\n", f.Key, word, revision, acts, r.Path, f.Line, change)
+		}
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if failed {
+		return &exitError{flagsUnreachable, errors.New("not every flag could be read")}
+	}
+	return nil
+}
+
+// A flagTarget is one flag of a rule, and the doors to it.
+type flagTarget struct {
+	rule     *rule.Rule
+	flag     rule.Flag
+	ref      flags.Ref
+	source   flags.Switch
+	prover   flags.Prover
+	state    flags.State
+	question flags.Question
+}
+
+// target finds the flag in the rules and reads it.
+func (w *world) target(ctx context.Context, key string) (*flagTarget, error) {
+	if err := w.load(); err != nil {
+		return nil, err
+	}
+	var known []string
+	for _, r := range w.rules {
+		for _, f := range r.Flags {
+			known = append(known, f.Key)
+			if f.Key == key {
+				return w.open(ctx, r, f)
+			}
+		}
+	}
+	return nil, noSuchFlag(key, known)
+}
+
+func (w *world) open(ctx context.Context, r *rule.Rule, f rule.Flag) (*flagTarget, error) {
+	t := &flagTarget{rule: r, flag: f, ref: flags.Ref{Source: f.Source, Key: f.Key}}
+	var err error
+	if t.source, err = w.source(f.Source); err != nil {
+		return nil, err
+	}
+	if t.prover, err = w.prover(f.Source); err != nil {
+		return nil, err
+	}
+	if t.state, err = t.source.Read(ctx, t.ref); err != nil {
+		return nil, flagFailure(err)
+	}
+	t.question = flags.NewQuestion(t.state, flags.Want{Variant: f.Off.Variant, Value: t.state.Variants[f.Off.Variant]}, f, worker.RandomProbes, seed())
+	return t, nil
+}
+
+// flagFailure gives an error of a flag source its exit code.
+func flagFailure(err error) error {
+	code := flagsUnreachable
+	switch {
+	case errors.Is(err, flags.ErrNotFound), errors.Is(err, flags.ErrInvalid):
+		code = exitUsage
+	case errors.Is(err, flags.ErrReadOnly), errors.Is(err, flags.ErrForbidden), errors.Is(err, flags.ErrManagedElsewhere), errors.Is(err, flags.ErrAmbiguousEdit):
+		code = flagsRefused
+	case errors.Is(err, flags.ErrConflict), errors.Is(err, flags.ErrUnproven):
+		code = flagsNotProved
+	}
+	return &exitError{code, err}
+}
+
+func (p *program) flagsOffCommand() *cobra.Command {
+	var w world
+	var revision, reason string
+	cmd := &cobra.Command{
+		Use:   "off FLAG",
+		Short: "Turn a flag off for everybody and prove it",
+		Long: `Turn a flag off for everybody: its default becomes the rule's off variant, and its
+targeting is taken out and kept for the undo. Nothing else in the file changes. Then
+prove through OpenFeature that every context gets the off variant.
+
+With --revision the flag is only written if it still is at that revision.`,
+		Example: `  driftwatch flags off payments.backoff-decorrelated-jitter --reason "too many retries"
+  driftwatch flags restore payments.backoff-decorrelated-jitter`,
+		Args: oneArgument("flag"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := w.target(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			j, err := w.openJournal(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer j.Close()
+			if revision != "" && !t.state.Revision.Matches(revision) {
+				return &exitError{flagsNotProved, errors.New(report.RevisionConflict(t.ref.Key, revision, t.state.Revision.Short(), t.state.Changed, "").String())}
+			}
+			return p.turnOff(cmd.Context(), t, j, reason)
+		},
+	}
+	w.flags(cmd)
+	cmd.Flags().StringVar(&revision, "revision", "", "only if the flag is at this revision (flags list shows it)")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
+	return cmd
+}
+
+func (p *program) turnOff(ctx context.Context, t *flagTarget, j *journal.Journal, reason string) error {
+	mode := flags.OffVariant
+	if t.flag.Off.Disabled {
+		mode = flags.Disable
+	}
+	change, err := t.source.Plan(t.state, mode, flags.Want{Variant: t.flag.Off.Variant})
+	if errors.Is(err, flags.ErrAlreadyOff) {
+		fmt.Fprintf(p.stdout, "%s is off already, revision %s; nothing was written\n", t.ref.Key, t.state.Revision.Short())
+		return p.prove(ctx, t)
+	}
+	if err != nil {
+		return flagFailure(err)
+	}
+	body, err := json.Marshal(change)
+	if err != nil {
+		return fmt.Errorf("write the intent: %w", err)
+	}
+	undo := context.WithoutCancel(ctx) // from here on a write is finished and journaled
+	intent, err := j.AppendIntent(undo, journal.Intent{
+		Key:  journal.Key{Rule: t.rule.Path, UpgradeID: journal.HandID(time.Now()), Source: t.ref.Source, Flag: t.ref.Key},
+		Kind: journal.FlagOff, At: time.Now(), By: byPerson(reason), Change: body,
+	})
+	if err != nil {
+		return fmt.Errorf("append intent: %w", err)
+	}
+	receipt, err := t.source.TurnOff(undo, change)
+	o := journal.Outcome{At: time.Now(), RevisionBefore: string(change.Base), RevisionAfter: string(change.After), Outcome: string(report.WrittenNotVerified), Reason: "not looked at yet"}
+	if err != nil {
+		o.Outcome, o.Reason, o.RevisionAfter = string(report.Failed), err.Error(), o.RevisionBefore
+		return errors.Join(flagFailure(err), j.AppendOutcome(undo, intent.ID, o))
+	}
+	if o.Receipt, err = json.Marshal(receipt); err != nil {
+		return fmt.Errorf("write the receipt: %w", err)
+	}
+	if err := j.AppendOutcome(undo, intent.ID, o); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "%s   %s → off   revision %s → %s   written %s\n", t.ref.Key, t.state.Word(t.flag.Off.Variant),
+		receipt.Before.Short(), receipt.After.Short(), o.At.UTC().Format("15:04:05.0 UTC"))
+	proved := p.prove(undo, t)
+	o.At, o.Outcome, o.Reason, o.Receipt = time.Now(), string(report.Verified), "", nil
+	if proved != nil {
+		o.Outcome, o.Reason = string(report.WrittenNotVerified), proved.Error()
+	}
+	if err := j.AppendOutcome(undo, intent.ID, o); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "undo   driftwatch flags restore %s\n", t.ref.Key)
+	return proved
+}
+
+func byPerson(reason string) string {
+	if reason == "" {
+		return "a person"
+	}
+	return "a person: " + reason
+}
+
+// prove looks from the flag's viewpoint and prints what was seen.
+func (p *program) prove(ctx context.Context, t *flagTarget) error {
+	evidence, err := t.prover.Prove(ctx, t.question, 30*time.Second)
+	where := "off"
+	if evidence.Viewpoint.Kind == flags.File {
+		where = "off in the file"
+	}
+	if err != nil {
+		for _, a := range evidence.Answers {
+			fmt.Fprintf(p.stdout, "%s %d × value %s variant %q reason %s %s with code default %s, first for %s\n", mark(a.Clean), a.Count, a.Value, a.Variant, a.Reason, a.Error, a.Default, a.Context)
+		}
+		return flagFailure(err)
+	}
+	fmt.Fprintf(p.stdout, "verified %s in %s: %d contexts × 2 code defaults, %d rounds, seen at %s\n",
+		where, evidence.Took.Round(time.Millisecond), evidence.Contexts, evidence.Rounds, evidence.Viewpoint.Address)
+	return nil
+}
+
+func mark(clean bool) string {
+	if clean {
+		return "  "
+	}
+	return "! "
+}
+
+func (p *program) flagsVerifyCommand() *cobra.Command {
+	var w world
+	cmd := &cobra.Command{
+		Use:     "verify FLAG",
+		Short:   "Prove through OpenFeature that a flag is off; nothing is written",
+		Example: "  driftwatch flags verify payments.backoff-decorrelated-jitter",
+		Args:    oneArgument("flag"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := w.target(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return p.prove(cmd.Context(), t)
+		},
+	}
+	w.flags(cmd)
+	return cmd
+}
+
+func (p *program) flagsRestoreCommand() *cobra.Command {
+	var w world
+	cmd := &cobra.Command{
+		Use:   "restore FLAG",
+		Short: "Take back what driftwatch wrote last, byte for byte",
+		Long: `Take back what driftwatch wrote last about a flag, byte for byte. It is refused if
+anybody changed the file since: nobody else's edit is undone. After it driftwatch does
+not turn the flag off again for the same upgrade.`,
+		Example: "  driftwatch flags restore payments.backoff-decorrelated-jitter",
+		Args:    oneArgument("flag"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := w.target(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			j, err := w.openJournal(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer j.Close()
+			return p.restore(cmd.Context(), t, j)
+		},
+	}
+	w.flags(cmd)
+	return cmd
+}
+
+func (p *program) restore(ctx context.Context, t *flagTarget, j *journal.Journal) error {
+	receipt, last, err := lastReceipt(ctx, j, t.ref)
+	if err != nil {
+		return err
+	}
+	if receipt == nil {
+		return &exitError{flagsRefused, fmt.Errorf("the journal holds no write of %s that could be taken back", t.ref.Key)}
+	}
+	ctx = context.WithoutCancel(ctx)
+	intent, err := j.AppendIntent(ctx, journal.Intent{
+		Key:  journal.Key{Rule: t.rule.Path, UpgradeID: last.UpgradeID, Source: t.ref.Source, Flag: t.ref.Key},
+		Kind: journal.Restore, At: time.Now(), By: "a person", Change: last.Change,
+	})
+	if err != nil {
+		return fmt.Errorf("append intent: %w", err)
+	}
+	done, err := t.source.Restore(ctx, *receipt)
+	o := journal.Outcome{At: time.Now(), RevisionBefore: string(receipt.After), RevisionAfter: string(receipt.Before), Outcome: string(report.Verified)}
+	if err != nil {
+		o.Outcome, o.Reason, o.RevisionAfter = string(report.Failed), err.Error(), o.RevisionBefore
+		return errors.Join(flagFailure(err), j.AppendOutcome(ctx, intent.ID, o))
+	}
+	if o.Receipt, err = json.Marshal(done); err != nil {
+		return fmt.Errorf("write the receipt: %w", err)
+	}
+	if err := j.AppendOutcome(ctx, intent.ID, o); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "%s restored   revision %s → %s   the file is what it was before\n", t.ref.Key, receipt.After.Short(), receipt.Before.Short())
+	return nil
+}
+
+// lastReceipt is the newest write of a flag that was not taken back yet.
+func lastReceipt(ctx context.Context, j *journal.Journal, ref flags.Ref) (*flags.Receipt, journal.Action, error) {
+	actions, err := j.Actions(ctx, journal.ActionFilter{Source: ref.Source, Flag: ref.Key})
+	if err != nil {
+		return nil, journal.Action{}, err
+	}
+	var found *flags.Receipt
+	var of journal.Action
+	for _, a := range actions {
+		for _, o := range a.Outcomes {
+			if len(o.Receipt) == 0 {
+				continue
+			}
+			if a.Kind == journal.Restore {
+				found = nil
+				continue
+			}
+			found, of = &flags.Receipt{}, a
+			if err := json.Unmarshal(o.Receipt, found); err != nil {
+				return nil, journal.Action{}, fmt.Errorf("read the receipt of %s: %w", ref.Key, err)
+			}
+		}
+	}
+	return found, of, nil
+}

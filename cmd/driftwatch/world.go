@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	promconfig "github.com/prometheus/common/config"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/driftwatch/driftwatch/internal/config"
+	"github.com/driftwatch/driftwatch/internal/flags"
+	"github.com/driftwatch/driftwatch/internal/journal"
+	"github.com/driftwatch/driftwatch/internal/query"
+	"github.com/driftwatch/driftwatch/internal/report"
+	"github.com/driftwatch/driftwatch/internal/rule"
+	"github.com/driftwatch/driftwatch/internal/suggest"
+)
+
+// defaultConfig is read when it is there and --config is not given.
+const defaultConfig = "driftwatch.yaml"
+
+// A world is where everything is: the options that several commands share, and what they
+// lead to.
+type world struct {
+	configPath  string
+	rulePaths   []string
+	prometheus  string
+	service     string
+	journalPath string
+
+	config *config.Config
+	rules  []*rule.Rule
+}
+
+func (w *world) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	w.configFlag(f)
+	w.journalFlag(f)
+	f.StringArrayVar(&w.rulePaths, "rules", nil, "a rule `FILE|DIR`; repeatable; default: rules of the configuration, or rules/*.yaml")
+	f.StringVar(&w.prometheus, "prometheus", "", "the `URL` of Prometheus; default: prometheus.url of the configuration")
+}
+
+// journalFlags are the options of commands that only read the journal.
+func (w *world) journalFlags(cmd *cobra.Command) {
+	w.configFlag(cmd.Flags())
+	w.journalFlag(cmd.Flags())
+}
+
+func (w *world) configFlag(f *pflag.FlagSet) {
+	f.StringVar(&w.configPath, "config", "", "the configuration `FILE`; default: driftwatch.yaml if it is there")
+}
+
+func (w *world) journalFlag(f *pflag.FlagSet) {
+	f.StringVar(&w.journalPath, "journal", "", "the journal, a SQLite `FILE`; default: journal.sqlite of the configuration, or driftwatch.db")
+}
+
+// loadConfig reads the configuration, or takes the defaults where no file is named and none
+// is there.
+func (w *world) loadConfig() error {
+	if w.config != nil {
+		return nil
+	}
+	path := w.configPath
+	if path == "" {
+		path = defaultConfig
+	}
+	c, err := config.Load(path)
+	if w.configPath == "" && errors.Is(err, fs.ErrNotExist) {
+		c, err = config.Default(), nil
+	}
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	w.config = c
+	return nil
+}
+
+// load reads configuration and rules.
+func (w *world) load() error {
+	if err := w.loadConfig(); err != nil {
+		return err
+	}
+	paths := w.rulePaths
+	if len(paths) == 0 {
+		paths = w.config.Rules
+	}
+	rules, err := rule.Load(paths)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	w.rules = rules
+	return nil
+}
+
+// rule is the one rule that is meant: that of --service, or the only one.
+func (w *world) rule() (*rule.Rule, error) {
+	var names []string
+	var found []*rule.Rule
+	for _, r := range w.rules {
+		names = append(names, r.Service)
+		if w.service == "" || r.Service == w.service {
+			found = append(found, r)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) == 0 && w.service != "":
+		return nil, usage("no rule is for the service %q; there are %s", w.service, strings.Join(names, ", "))
+	case len(found) == 0:
+		return nil, usage("no rule found; give --rules FILE")
+	case w.service == "":
+		return nil, usage("the rules are for %d services; give --service, one of %s", len(found), strings.Join(names, ", "))
+	}
+	return nil, usage("%d rules are for the service %q (%s and %s); give --rules with one of them", len(found), w.service, found[0].Path, found[1].Path)
+}
+
+// client connects to Prometheus; nothing is sent yet.
+func (w *world) client() (*query.Client, error) {
+	c := w.config.Prometheus
+	if w.prometheus != "" {
+		c.URL = w.prometheus
+	}
+	if c.URL == "" {
+		return nil, usage("no Prometheus is named; give --prometheus, DRIFTWATCH_PROMETHEUS or prometheus.url in %s", defaultConfig)
+	}
+	transport, err := promconfig.NewRoundTripperFromConfig(c.HTTP, "driftwatch")
+	if err != nil {
+		return nil, usage("prometheus.http: %v", err)
+	}
+	client, err := query.New(query.Options{
+		Address: c.URL, Transport: transport, Mode: query.Mode(c.Read),
+		Concurrency: c.Concurrency, MaxSamples: int64(c.MaxSamples),
+	})
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return client, nil
+}
+
+// named reports whether the configuration names a flag source.
+func (w *world) named(source string) bool {
+	_, ok := w.config.FlagSources[source]
+	return ok
+}
+
+// source opens the flag source of a name.
+func (w *world) source(name string) (flags.Switch, error) {
+	s, ok := w.config.FlagSources[name]
+	if !ok {
+		return nil, usage("the configuration names no flag source %q; add it under flag_sources", name)
+	}
+	return flags.NewFlagdFile(name, s.FlagdFile.Path), nil
+}
+
+// prover looks at the flags of a source as the application does.
+func (w *world) prover(name string) (flags.Prover, error) {
+	v, ok := w.config.Verify[name]
+	if !ok {
+		return nil, usage("the configuration names no flag source %q; add it under flag_sources", name)
+	}
+	if v.OFREP != nil {
+		return flags.NewOFREPProver(v.OFREP.URL, http.DefaultClient), nil
+	}
+	return flags.NewFileProver(v.FlagdFile.Path), nil
+}
+
+// namedJournal reports whether somebody chose the journal, so that one that cannot be opened
+// is a mistake and not bad luck.
+func (w *world) namedJournal() bool {
+	return w.journalPath != "" || w.config.Path != ""
+}
+
+func (w *world) openJournal(ctx context.Context) (*journal.Journal, error) {
+	if err := w.loadConfig(); err != nil {
+		return nil, err
+	}
+	path := w.journalPath
+	if path == "" {
+		path = w.config.Journal.SQLite
+	}
+	j, err := journal.Open(ctx, path)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return j, nil
+}
+
+// noSuchFlag says that no rule names a flag, and which one was probably meant.
+func noSuchFlag(key string, known []string) error {
+	near, _ := suggest.Closest(key, known)
+	return &exitError{exitUsage, errors.New(report.NoSuchFlag(key, "", "the rules", len(known), near).String())}
+}

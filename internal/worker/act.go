@@ -1,0 +1,488 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/driftwatch/driftwatch/internal/detect"
+	"github.com/driftwatch/driftwatch/internal/flags"
+	"github.com/driftwatch/driftwatch/internal/journal"
+	"github.com/driftwatch/driftwatch/internal/query"
+	"github.com/driftwatch/driftwatch/internal/report"
+	"github.com/driftwatch/driftwatch/internal/rule"
+)
+
+// proveWithin bounds a proof. A file provider sees a flip within milliseconds and a flagd
+// that polls within a second; a proof needs three clean rounds on top. What is not seen by
+// then is somebody else's view of the flag.
+const proveWithin = 30 * time.Second
+
+// A pastAction is what the journal holds about a flag of this upgrade.
+type pastAction struct {
+	flag    int // index of the rule's flag
+	intent  journal.Intent
+	change  flags.Change
+	written time.Time // zero: it is not known to be written
+	proved  time.Time // zero: it was never seen off
+	outcome report.Outcome
+	detail  string
+}
+
+// loadActions reads what driftwatch did earlier because of this upgrade, and settles what a
+// crash left open: by reading the flag, never by writing again.
+func (s *session) loadActions(ctx context.Context) error {
+	s.in.UpgradeID = upgradeID(*s.upgrade, s.Rule)
+	if s.Journal == nil {
+		return nil
+	}
+	entries, err := s.Journal.Actions(ctx, journal.ActionFilter{UpgradeID: s.in.UpgradeID})
+	if err != nil {
+		return fmt.Errorf("read earlier actions: %w", err)
+	}
+	for _, e := range entries {
+		a, ok, err := s.past(e)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		if len(e.Outcomes) == 0 {
+			if a, err = s.settle(ctx, a); err != nil {
+				return err
+			}
+		}
+		s.actions = append(s.actions, a)
+	}
+	s.noteWrites()
+	return nil
+}
+
+// noteWrites ends the post window of every row whose flag was written at the write.
+func (s *session) noteWrites() {
+	for _, a := range s.actions {
+		if a.written.IsZero() {
+			continue
+		}
+		if s.in.WrittenAt == nil {
+			s.in.WrittenAt = map[int]int{}
+		}
+		s.in.WrittenAt[a.flag] = s.stepOf(a.written)
+	}
+}
+
+// past turns a journal entry into a pastAction; restores and flags that the rule no longer
+// names are none.
+func (s *session) past(e journal.Action) (pastAction, bool, error) {
+	a := pastAction{flag: -1, intent: e.Intent}
+	for i, f := range s.Rule.Flags {
+		if f.Key == e.Flag && f.Source == e.Source {
+			a.flag = i
+		}
+	}
+	if a.flag < 0 || e.Kind != journal.FlagOff {
+		return a, false, nil
+	}
+	if err := json.Unmarshal(e.Change, &a.change); err != nil {
+		return a, false, fmt.Errorf("read the intent of %s: %w", e.Flag, err)
+	}
+	for _, o := range e.Outcomes {
+		a.outcome, a.detail = report.Outcome(o.Outcome), o.Reason
+		if a.written.IsZero() && (a.outcome == report.Verified || a.outcome == report.WrittenNotVerified) {
+			a.written = o.At
+		}
+		if a.proved.IsZero() && a.outcome == report.Verified {
+			a.proved = o.At
+		}
+	}
+	return a, true, nil
+}
+
+// settle finds out whether an interrupted write happened, by reading the flag.
+func (s *session) settle(ctx context.Context, a pastAction) (pastAction, error) {
+	o := journal.Outcome{At: s.present(), Outcome: string(report.Failed), RevisionBefore: string(a.change.Base), RevisionAfter: string(a.change.Base)}
+	var state flags.State
+	source, err := s.source(s.Rule.Flags[a.flag].Source)
+	if err == nil {
+		state, err = source.Read(ctx, a.change.Ref)
+	}
+	switch {
+	case err != nil:
+		o.Reason = fmt.Sprintf("interrupted; whether it was written cannot be read: %v", err)
+	case state.Revision == a.change.After:
+		o.Outcome, o.Reason, o.RevisionAfter, o.At = string(report.WrittenNotVerified), "interrupted after the write", string(state.Revision), state.Changed
+		receipt := flags.Receipt{Change: a.change, Before: a.change.Base, After: a.change.After, Written: state.Changed}
+		if o.Receipt, err = json.Marshal(receipt); err != nil {
+			return a, fmt.Errorf("write the receipt: %w", err)
+		}
+		a.written = state.Changed
+	case state.Revision == a.change.Base:
+		o.Reason = "interrupted before the write; the flag was not touched"
+	default:
+		o.Reason = fmt.Sprintf("interrupted, and changed by somebody else since; the flag is %s", state.Word(a.change.Want.Variant))
+	}
+	a.outcome, a.detail = report.Outcome(o.Outcome), o.Reason
+	return a, s.Journal.AppendOutcome(ctx, a.intent.ID, o)
+}
+
+// source is the flag source of a name.
+func (s *session) source(name string) (flags.Switch, error) {
+	source, ok := s.Switches[name]
+	if !ok {
+		return nil, fmt.Errorf("%w: the configuration names no flag source %q", flags.ErrNotFound, name)
+	}
+	return source, nil
+}
+
+// act decides on every flag with a regressed row and carries out what was decided. again
+// says that a later look may decide otherwise.
+func (s *session) act(ctx context.Context) (again bool, err error) {
+	s.in.Actions = nil
+	if s.judged.Verdict != detect.Regressed {
+		return true, nil
+	}
+	for flag := -1; flag < len(s.Rule.Flags); flag++ {
+		if !s.regressed(flag) {
+			continue
+		}
+		action, retry, err := s.actOn(ctx, flag)
+		if err != nil {
+			return false, err
+		}
+		s.in.Actions = append(s.in.Actions, action)
+		again = again || retry
+	}
+	return again, nil
+}
+
+// regressed reports whether a row of this flag is.
+func (s *session) regressed(flag int) bool {
+	for _, r := range s.judged.Rows {
+		if r.Flag == flag && r.Verdict == detect.Regressed {
+			return true
+		}
+	}
+	return false
+}
+
+// passing are the reasons that a later look may lift.
+var passing = map[flags.Reason]bool{
+	flags.ReasonCouldNotCheck: true, flags.ReasonGoneAgain: true, flags.ReasonNoControls: true, flags.ReasonNoExposure: true,
+}
+
+// actOn decides on one flag, and turns it off if that is the decision.
+func (s *session) actOn(ctx context.Context, flag int) (action report.Action, again bool, err error) {
+	for i := range s.actions {
+		if s.actions[i].flag == flag {
+			action, err = s.proveAgain(ctx, &s.actions[i])
+			return action, false, err
+		}
+	}
+	in, err := s.decideInput(ctx, flag)
+	if err != nil {
+		return report.Action{}, false, err
+	}
+	d := flags.Decide(in)
+	action = report.Action{
+		Kind: "flag_off", Outcome: report.Outcome(d.Outcome), Reason: report.Word(d.Reason), Detail: report.Word(d.Text),
+	}
+	if flag >= 0 {
+		action.Flag = report.Word(s.Rule.Flags[flag].Key)
+		action.Revision[0] = report.Word(in.State.Revision)
+		if s.Rule.Flags[flag].Exposure != "" {
+			action.Exposure = &report.Exposure{Before: finite(in.Exposure)}
+		}
+	}
+	switch d.Outcome {
+	case flags.Act:
+		action, err = s.turnOff(ctx, flag, in.State, action)
+		return action, false, err
+	case flags.DryRun:
+		action.Missing = s.missingConsent(flag)
+		return action, false, nil
+	}
+	return action, passing[d.Reason], nil
+}
+
+// missingConsent names the consents that a dry run lacks.
+func (s *session) missingConsent(flag int) []string {
+	var missing []string
+	if !s.Rule.Flags[flag].Act {
+		missing = append(missing, "act: true in the rule")
+	}
+	if s.DryRun {
+		return append(missing, "no --dry-run")
+	}
+	if !s.Act {
+		missing = append(missing, "--act")
+	}
+	return missing
+}
+
+// decideInput reads what a decision on one flag needs.
+func (s *session) decideInput(ctx context.Context, flag int) (flags.DecideInput, error) {
+	in := flags.DecideInput{
+		Rule: s.Rule, Flag: flag, Judgement: s.judged, Upgrade: *s.upgrade, UpgradeID: s.in.UpgradeID,
+		Act: s.Act && s.Journal != nil, DryRun: s.DryRun, Now: s.now, Present: s.present(), Limits: s.Limits,
+	}
+	if s.StopFile != "" {
+		if _, err := os.Stat(s.StopFile); err == nil || !errors.Is(err, os.ErrNotExist) {
+			in.StopFile = s.StopFile
+		}
+	}
+	if s.Journal != nil {
+		entries, err := s.Journal.Actions(ctx, journal.ActionFilter{})
+		if err != nil {
+			return in, fmt.Errorf("read earlier actions: %w", err)
+		}
+		for _, e := range entries {
+			restore := e.Kind == journal.Restore
+			if !restore && journal.ByHand(e.UpgradeID) {
+				continue // a person's write counts against no budget of driftwatch
+			}
+			in.History = append(in.History, flags.PastAction{UpgradeID: e.UpgradeID, Source: e.Source, Flag: e.Flag, At: e.At, Restore: restore})
+		}
+	}
+	if flag < 0 {
+		return in, nil
+	}
+	f := s.Rule.Flags[flag]
+	source, err := s.source(f.Source)
+	if err == nil {
+		in.State, err = source.Read(ctx, flags.Ref{Source: f.Source, Key: f.Key})
+	}
+	if in.StateErr = err; err != nil {
+		return in, nil
+	}
+	served, err := s.Provers[f.Source].Served(ctx, s.question(f, in.State))
+	in.ServedErr = err
+	if err == nil {
+		in.Served = &served
+	}
+	if f.Exposure != "" {
+		in.Exposure = s.exposure(ctx, f)
+	}
+	return in, nil
+}
+
+// RandomProbes is how many made-up users a proof asks for besides the rule's own contexts:
+// enough that a fractional rule of 10 % is met by one of them in 88 % of rounds.
+const RandomProbes = 20
+
+// question is what a proof of a flag asks.
+func (s *session) question(f rule.Flag, state flags.State) flags.Question {
+	return flags.NewQuestion(state, flags.Want{Variant: f.Off.Variant, Value: state.Variants[f.Off.Variant]}, f, RandomProbes, s.Rand)
+}
+
+// exposure reads the share of traffic that meets the flag's suspect variant: nil if it
+// cannot be read, NaN if no series answers.
+func (s *session) exposure(ctx context.Context, f rule.Flag) *float64 {
+	value, ok, warnings, err := s.Query.Scalar(ctx, f.Exposure, s.present())
+	s.in.Stats.Queries++
+	if err != nil || len(warnings) > 0 {
+		s.Log.Warn("exposure not read", "flag", f.Key, "error", err, "warnings", warnings)
+		return nil
+	}
+	if !ok {
+		value = math.NaN()
+	}
+	return &value
+}
+
+// turnOff writes the flag: intent first, then the write, then what came of it, then the
+// proof and what came of that. From the intent on, an interrupt no longer stops it: a flag is
+// never left in an unknown state.
+func (s *session) turnOff(ctx context.Context, flag int, state flags.State, action report.Action) (report.Action, error) {
+	f := s.Rule.Flags[flag]
+	fail := func(err error) report.Action {
+		action.Outcome, action.Detail = report.Failed, report.Word(err.Error())
+		return action
+	}
+	mode := flags.OffVariant
+	if f.Off.Disabled {
+		mode = flags.Disable
+	}
+	source, err := s.source(f.Source)
+	if err != nil {
+		return fail(err), nil
+	}
+	change, err := source.Plan(state, mode, flags.Want{Variant: f.Off.Variant})
+	if err != nil {
+		return fail(err), nil
+	}
+	body, err := json.Marshal(change)
+	if err != nil {
+		return action, fmt.Errorf("write the intent: %w", err)
+	}
+	if ctx.Err() != nil {
+		return action, ctx.Err()
+	}
+	ctx = context.WithoutCancel(ctx)
+	intent, err := s.Journal.AppendIntent(ctx, journal.Intent{
+		Key:  journal.Key{Rule: s.Rule.Path, UpgradeID: s.in.UpgradeID, Source: f.Source, Flag: f.Key},
+		Kind: journal.FlagOff, At: s.present(), By: "driftwatch " + s.Tool, Change: body,
+	})
+	if err != nil {
+		if errors.Is(err, journal.ErrAlreadyIntended) {
+			return fail(fmt.Errorf("another check is turning it off at this moment: %w", err)), nil
+		}
+		return action, fmt.Errorf("append intent: %w", err)
+	}
+	past := pastAction{flag: flag, intent: intent, change: change}
+	receipt, err := source.TurnOff(ctx, change)
+	if err != nil {
+		past.outcome, past.detail = report.Failed, err.Error()
+		s.actions = append(s.actions, past)
+		return fail(err), s.Journal.AppendOutcome(ctx, intent.ID, journal.Outcome{
+			At: s.present(), Outcome: string(report.Failed), Reason: err.Error(), RevisionBefore: string(change.Base), RevisionAfter: string(change.Base),
+		})
+	}
+	past.written, past.outcome = s.present(), report.WrittenNotVerified
+	receiptBody, err := json.Marshal(receipt)
+	if err != nil {
+		return action, fmt.Errorf("write the receipt: %w", err)
+	}
+	if err := s.Journal.AppendOutcome(ctx, intent.ID, journal.Outcome{
+		At: past.written, Outcome: string(report.WrittenNotVerified), Reason: "not looked at yet",
+		RevisionBefore: string(receipt.Before), RevisionAfter: string(receipt.After), Receipt: receiptBody,
+	}); err != nil {
+		return action, fmt.Errorf("append outcome: %w", err)
+	}
+	action.Revision = [2]report.Word{report.Word(receipt.Before), report.Word(receipt.After)}
+	action.At = report.At(past.written)
+	s.actions = append(s.actions, past)
+	s.noteWrites()
+	action, err = s.prove(ctx, &s.actions[len(s.actions)-1], action)
+	s.Say(s.Progress.Action(action))
+	return action, err
+}
+
+// prove looks whether everybody gets the off variant, and whether the exposure fell, and
+// journals what it saw.
+func (s *session) prove(ctx context.Context, a *pastAction, action report.Action) (report.Action, error) {
+	f := s.Rule.Flags[a.flag]
+	begun := s.present()
+	o := journal.Outcome{RevisionBefore: string(a.change.Base), RevisionAfter: string(a.change.After)}
+	var evidence flags.Evidence
+	var state flags.State
+	source, err := s.source(f.Source)
+	if err == nil {
+		state, err = source.Read(ctx, a.change.Ref)
+	}
+	if err == nil {
+		evidence, err = s.Provers[f.Source].Prove(ctx, s.question(f, state), proveWithin)
+		action.Viewpoint = report.Word(evidence.Viewpoint.Kind)
+		action.Evaluations = evaluations(evidence)
+	}
+	o.Outcome = string(report.Verified)
+	if err == nil && f.Exposure != "" {
+		var after *float64
+		after, err = s.exposureFallen(ctx, f)
+		if action.Exposure == nil {
+			action.Exposure = &report.Exposure{}
+		}
+		action.Exposure.After = finite(after)
+	}
+	o.At = s.present()
+	if err != nil {
+		o.Outcome, o.Reason = string(report.WrittenNotVerified), err.Error()
+		action.Detail = report.Word(err.Error())
+	} else {
+		action.Detail = ""
+		took := o.At.Sub(begun).Seconds()
+		action.VerifiedAfterS = &took
+		if a.proved.IsZero() {
+			a.proved = o.At
+		}
+	}
+	action.Outcome, action.Reason = report.Outcome(o.Outcome), ""
+	a.outcome, a.detail = action.Outcome, string(action.Detail)
+	if o.Evidence, err = json.Marshal(evidence); err != nil {
+		return action, fmt.Errorf("write the evidence: %w", err)
+	}
+	if err := s.Journal.AppendOutcome(ctx, a.intent.ID, o); err != nil {
+		return action, fmt.Errorf("append outcome: %w", err)
+	}
+	return action, nil
+}
+
+// finite is x, or nil where x is no number: JSON has no NaN.
+func finite(x *float64) *float64 {
+	if x == nil || math.IsNaN(*x) {
+		return nil
+	}
+	return x
+}
+
+func evaluations(e flags.Evidence) *report.Evaluations {
+	out := &report.Evaluations{WaitedS: e.Took.Seconds()}
+	for _, a := range e.Answers {
+		out.Total += a.Count
+		if a.Clean {
+			out.Off += a.Count
+		} else if out.Reason == "" {
+			out.Reason = report.Word(a.Reason)
+		}
+	}
+	if out.Off == out.Total && len(e.Answers) > 0 {
+		out.Reason = report.Word(e.Answers[0].Reason)
+	}
+	return out
+}
+
+// exposureFallen waits until no request meets the suspect variant any more: two steps and
+// the time that the expression looks back.
+func (s *session) exposureFallen(ctx context.Context, f rule.Flag) (*float64, error) {
+	reach, err := query.LargestRange(f.Exposure)
+	if err != nil {
+		return nil, err
+	}
+	step := s.Rule.Windows.Step
+	deadline := s.present().Add(2*step + reach)
+	for {
+		value := s.exposure(ctx, f)
+		switch {
+		case value != nil && math.IsNaN(*value):
+			return nil, nil // nobody evaluates it any more
+		case value != nil && *value == 0:
+			return value, nil
+		}
+		if !s.present().Before(deadline) {
+			if value == nil {
+				return nil, errors.New("whether the exposure fell to zero could not be read")
+			}
+			return value, fmt.Errorf("exposure is still %.3g %s after the write", *value, 2*step+reach)
+		}
+		if err := s.sleepUntil(ctx, s.present().Add(min(step, time.Second))); err != nil {
+			return value, err
+		}
+	}
+}
+
+// proveAgain looks at a flag that driftwatch turned off earlier. Nothing is written.
+func (s *session) proveAgain(ctx context.Context, a *pastAction) (report.Action, error) {
+	action := report.Action{
+		Kind: "flag_off", Flag: report.Word(a.change.Ref.Key), Outcome: a.outcome, Detail: report.Word(a.detail),
+		Revision: [2]report.Word{report.Word(a.change.Base), report.Word(a.change.After)}, At: report.At(a.written),
+	}
+	if a.written.IsZero() {
+		return action, nil
+	}
+	f := s.Rule.Flags[a.flag]
+	source, err := s.source(f.Source)
+	if err == nil {
+		var state flags.State
+		state, err = source.Read(ctx, a.change.Ref)
+		if err == nil && !state.Off(f.Off.Variant) {
+			action.Outcome, action.Reason = report.Refused, report.Word(flags.ReasonPersonRestored)
+			action.Detail = report.Word(fmt.Sprintf("%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, stamp(a.written)))
+			return action, nil
+		}
+	}
+	return s.prove(ctx, a, action)
+}

@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/driftwatch/driftwatch/internal/detect"
+	"github.com/driftwatch/driftwatch/internal/query"
+	"github.com/driftwatch/driftwatch/internal/report"
+	"github.com/driftwatch/driftwatch/internal/suggest"
+)
+
+// unreadable turns a failed read into the message for it.
+func (s *session) unreadable(err error) error {
+	e, ok := errors.AsType[*query.Error](err)
+	if !ok {
+		return err
+	}
+	switch {
+	case errors.Is(err, query.ErrUnauthorized):
+		return report.NotAuthorised(e.Status, e.Detail)
+	case errors.Is(err, query.ErrTooExpensive):
+		return report.TooLarge(e.Status, e.Detail, e.Name, 0, 0)
+	case errors.Is(err, query.ErrUnavailable):
+		return report.Unreachable(s.Query.Address(), e.Detail)
+	}
+	return report.Untrusted(s.Query.Address(), e.Error())
+}
+
+// unknownMetric tells a metric that exists nowhere from one that the selector leaves nothing
+// of, and names the nearest one there is.
+func (s *session) unknownMetric(ctx context.Context, read query.Read) error {
+	window := s.grid(s.in.Geometry.First(), max(1, s.in.Complete)).Window()
+	series, err := s.Query.SeriesCount(ctx, read.Metric, nil, window)
+	if err != nil {
+		return s.unreadable(err)
+	}
+	sig := s.Rule.Signals[read.Signal]
+	where := fmt.Sprintf("%s:%d:%d", s.Rule.Path, sig.Line, sig.Column)
+	if series > 0 {
+		return usage("%s: %s has %d series, but none that matches %s; check select", where, read.Metric, series, read.Selector())
+	}
+	names, err := s.Query.MetricNames(ctx, nil, window)
+	if err != nil {
+		return s.unreadable(err)
+	}
+	near, n := "", 0
+	if found, ok := suggest.Closest(read.Metric, names); ok {
+		near = found
+		if n, err = s.Query.SeriesCount(ctx, near, nil, window); err != nil {
+			return s.unreadable(err)
+		}
+	}
+	return report.NoSuchMetric(read.Metric, where, window.Duration().Round(time.Minute), near, n)
+}
+
+// sayLook tells how the last look came out.
+func (s *session) sayLook() {
+	confirmed, suspected := 0, 0
+	for _, r := range s.judged.Rows {
+		switch {
+		case r.Verdict == detect.Regressed:
+			confirmed++
+		case r.Suspected:
+			suspected++
+		}
+	}
+	s.Say(s.Progress.Look(s.judged.Looks, s.stepTime(s.in.Complete), confirmed, suspected, len(s.judged.Rows)))
+}
