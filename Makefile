@@ -1,0 +1,64 @@
+# driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+.PHONY: build demo test check live bench fuzz clean
+
+PROMETHEUS_VERSION := v0.315.0
+PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
+VERSION := $(shell sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -n 1)
+LDFLAGS := -X main.version=$(VERSION)
+ARGS ?=
+RUNS ?= 20
+
+# part NAME,COMMAND runs a command and notes how long it took; .ci/run prints the table.
+define part
+@mkdir -p .cache; start=$$(date +%s); status=0; { $(2) ; } || status=$$?; \
+echo "$(1) $$(( $$(date +%s) - start ))" >> .cache/parts; exit $$status
+endef
+
+build:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/driftwatch ./cmd/driftwatch
+
+bin/demo: FORCE
+	cd demo && go build -trimpath -o ../bin/demo .
+
+# The demo: a shop, a Prometheus and an upgrade on this machine's loopback; ARGS=--scenario=no-change.
+demo: build bin/demo
+	bin/demo --driftwatch bin/driftwatch $(ARGS)
+
+# The Prometheus server that tests run against; two minutes once, then cached.
+$(PROMETHEUS):
+	mkdir -p .cache
+	cd tools/prometheus && GOFLAGS='-tags=remove_all_sd,netgo' go build -trimpath -o ../../$(PROMETHEUS).new github.com/prometheus/prometheus/cmd/prometheus
+	mv $(PROMETHEUS).new $(PROMETHEUS)
+
+test:
+	@rm -f .cache/parts
+	$(call part,build,$(MAKE) --no-print-directory build bin/demo)
+	$(call part,prometheus,$(MAKE) --no-print-directory $(PROMETHEUS))
+	$(call part,test,go test -count=1 ./...)
+	$(call part,test-demo,cd demo && go test -count=1 ./...)
+
+# What a change passes before it is committed.
+check: build $(PROMETHEUS)
+	gofmt -l cmd internal demo | (! grep .)
+	go vet ./... && (cd demo && go vet ./...)
+	go tool -modfile=tools/golangci-lint/go.mod golangci-lint run ./...
+	go test -race -count=1 ./...
+	cd demo && go test -count=1 ./...
+
+# Slow and repeated: each story of the demo RUNS times.
+live: build bin/demo
+	cd demo && DRIFTWATCH_BINARY=$(CURDIR)/bin/driftwatch DEMO_RUNS=$(RUNS) go test -tags live -count=1 -timeout 4h -v -run TestLive ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./internal/...
+
+fuzz:
+	@for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; done; done
+
+clean:
+	rm -rf bin .cache
+
+FORCE:
