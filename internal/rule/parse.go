@@ -302,10 +302,14 @@ func (p *parser) known(v strictyaml.Value, what string, names []string) []string
 	if !ok {
 		return nil
 	}
+	remedy := func(string) string { return "it has none" }
+	if len(names) > 0 {
+		remedy = func(name string) string { return strictyaml.DidYouMean(name, names) }
+	}
 	items, _ := v.Items()
 	for i, item := range items {
 		if !slices.Contains(names, list[i]) {
-			item.Fail(fmt.Sprintf("no %s %q in this rule", what, list[i]), strictyaml.DidYouMean(list[i], names))
+			item.Fail(fmt.Sprintf("no %s %q in this rule", what, list[i]), remedy(list[i]))
 		}
 	}
 	return list

@@ -89,6 +89,10 @@ func marks(line []byte, marker string) bool {
 // yamlLine finds the line in a message of the YAML parser.
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
+// parserMistake begins the messages of yaml/v3 whose line counts from 0: those of its parser.
+// Those of its scanner count from 1.
+const parserMistake = "did not find expected"
+
 // parse returns the root of the one document in part, or nil if it is empty or broken. line
 // is the number of lines before it.
 func (f *File) parse(part []byte, line int) *yaml.Node {
@@ -123,6 +127,9 @@ func (f *File) broken(err error, line int) {
 			at = max(1, n)
 		}
 		reason = strings.TrimPrefix(reason, m[0])
+		if strings.HasPrefix(reason, parserMistake) {
+			at++
+		}
 	}
 	f.errs = append(f.errs, &Error{Path: f.path, Line: line + at, Column: 1, Reason: "not YAML: " + reason, Err: err})
 }

@@ -67,16 +67,16 @@ func (v Value) FailKey(reason, remedy string) {
 // shows it one to one; else at v.
 func (v Value) FailAt(offset int, reason, remedy string) {
 	n := *v.node
-	quote, changed := 0, "\n" // characters that the file shows otherwise
+	quote, changed := 0, func(r rune) bool { return r == '\n' } // letters that the file shows otherwise
 	switch {
 	case n.Style&yaml.SingleQuotedStyle != 0:
-		quote, changed = 1, "\n'"
-	case n.Style&yaml.DoubleQuotedStyle != 0:
-		quote, changed = 1, "\n\"\\"
+		quote, changed = 1, func(r rune) bool { return r == '\n' || r == '\'' }
+	case n.Style&yaml.DoubleQuotedStyle != 0: // JSON writes all but ASCII as \u
+		quote, changed = 1, func(r rune) bool { return r == '"' || r == '\\' || r < ' ' || r > '~' }
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		offset = -1
 	}
-	if offset >= 0 && offset <= len(n.Value) && !strings.ContainsAny(n.Value, changed) {
+	if offset >= 0 && offset <= len(n.Value) && !strings.ContainsFunc(n.Value, changed) {
 		n.Column += quote + utf8.RuneCountInString(n.Value[:offset])
 	}
 	v.f.fail(&n, v.Source(), reason, remedy)
