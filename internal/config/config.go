@@ -222,10 +222,14 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 		if !ok {
 			continue
 		}
+		file := s.Get("flagd_file")
+		refused := false
 		for _, kind := range later {
-			s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "only flagd_file can be switched")
+			refused = s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "only flagd_file can be switched") || refused
 		}
-		file := s.Need("flagd_file", "write {flagd_file: {path: flags.json, mode: edit}}")
+		if !refused {
+			s.Need("flagd_file", "write {flagd_file: {path: flags.json, mode: edit}}")
+		}
 		s.Close()
 		f, ok := file.Map()
 		if !ok {
@@ -265,7 +269,6 @@ func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[s
 		if !ok {
 			continue
 		}
-		s.Refuse("flagd_rpc", "verifying by flagd's RPC is not built yet", "write {ofrep: {url: http://localhost:8016}}, which flagd serves, too")
 		file, ofrep := s.Get("flagd_file"), s.Get("ofrep")
 		s.Close()
 		switch {
@@ -333,11 +336,10 @@ func (p *parser) unbuilt(m *strictyaml.Map) {
 		return
 	}
 	defer web.Close()
-	for name, usual := range map[string]string{"listen": "127.0.0.1:9465", "config_file": ""} {
-		if v := web.Get(name); v.Given() {
-			if s, ok := v.AnyText(); ok && s != usual {
-				v.Fail(fmt.Sprintf("web.%s %q has nothing to serve: the web pages are not built yet", name, s), "leave it out")
-			}
+	for _, usual := range [][2]string{{"listen", "127.0.0.1:9465"}, {"config_file", ""}} {
+		v := web.Get(usual[0])
+		if s, ok := v.AnyText(); ok && s != usual[1] {
+			v.Fail(fmt.Sprintf("web.%s %q has no effect: the web pages are not built yet", v.Key(), s), "leave it out")
 		}
 	}
 }

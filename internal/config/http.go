@@ -52,19 +52,19 @@ func fields(v strictyaml.Value, t reflect.Type) bool {
 	}
 	switch {
 	case t == secret:
-		v.FailKey(fmt.Sprintf("%s holds a secret in plain text", v.Key()), "put it into a file and name that: "+v.Key()+"_file, in http_headers files")
+		remedy := "put it into a file and write " + v.Key() + "_file: PATH"
+		v.FailKey(fmt.Sprintf("%s is a secret in plain text", v.Key()), remedy)
 		return false
 	case t == reflect.TypeFor[promconfig.URL]():
 		return address(v)
 	case t.Kind() == reflect.Map:
 		return entries(v, t.Elem())
+	case t.Kind() == reflect.Slice && t.Elem() == secret:
+		v.FailKey(fmt.Sprintf("%s may hold a secret in plain text", v.Key()), "put it into a file: http_headers: {NAME: {files: [PATH]}}")
+		return false
 	case t.Kind() == reflect.Slice:
 		items, ok := v.Items()
 		for _, item := range items {
-			if t.Elem() == secret {
-				v.FailKey(fmt.Sprintf("%s holds a secret in plain text", v.Key()), "put it into a file and name that: under http_headers, files: [PATH]")
-				return false
-			}
 			ok = fields(item, t.Elem()) && ok
 		}
 		return ok
@@ -79,16 +79,26 @@ func fields(v strictyaml.Value, t reflect.Type) bool {
 }
 
 func entries(v strictyaml.Value, t reflect.Type) bool {
-	m, ok := v.Map()
+	m, ok := mapping(v)
 	for _, e := range m.Entries() {
 		ok = fields(e, t) && ok
 	}
 	return ok
 }
 
+// mapping is v.Map with a message that does not show what stands there instead: it may be a
+// password.
+func mapping(v strictyaml.Value) (*strictyaml.Map, bool) {
+	if v.Source() != "" {
+		v.FailKey(v.Key()+" is not a mapping", "")
+		return nil, false
+	}
+	return v.Map()
+}
+
 // section compares a mapping with the yaml tags of a struct.
 func section(v strictyaml.Value, t reflect.Type) bool {
-	m, ok := v.Map()
+	m, ok := mapping(v)
 	if !ok {
 		return false
 	}

@@ -48,13 +48,16 @@ func (m *Map) Need(name, remedy string) Value {
 	return v
 }
 
-// Refuse records a mistake if a field is there that is understood and cannot be had. It does
-// not make the name known.
-func (m *Map) Refuse(name, reason, remedy string) {
-	if v := m.find(name); v.Given() {
-		v.FailKey(reason, remedy)
-		m.refused = append(m.refused, name)
+// Refuse records a mistake if a field is there that is understood and cannot be had, and
+// reports whether it is. It does not make the name known.
+func (m *Map) Refuse(name, reason, remedy string) bool {
+	v := m.find(name)
+	if !v.Given() {
+		return false
 	}
+	v.FailKey(reason, remedy)
+	m.refused = append(m.refused, name)
+	return true
 }
 
 // Label is a field's name with that of the mapping before it: "windows.step".
