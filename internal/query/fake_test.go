@@ -106,8 +106,20 @@ func (f *fakeServer) answer(req []byte) []byte {
 	return out
 }
 
-// frames is one series, one frame per chunk, as a server that fills its frames would.
+// frames is one series, one frame per chunk: as small as a server can cut it.
 func (f *fakeServer) frames(s livetest.Series, from, to int64) []byte {
+	var out []byte
+	for _, message := range f.messages(s, from, to) {
+		out = append(out, frame(appendVarint(message, 2, 0))...) // 2 is query_index
+		if f.twice {
+			out = append(out, frame(message)...)
+		}
+	}
+	return out
+}
+
+// messages is one series as ChunkedReadResponses of a chunk each.
+func (f *fakeServer) messages(s livetest.Series, from, to int64) [][]byte {
 	var head []byte
 	names := make([]string, 0, len(s.Labels))
 	for n := range s.Labels {
@@ -121,7 +133,7 @@ func (f *fakeServer) frames(s livetest.Series, from, to int64) []byte {
 	if per == 0 {
 		per = 120
 	}
-	var out []byte
+	var out [][]byte
 	for chunk := range slices.Chunk(s.Samples, per) {
 		first, last := chunk[0].T.UnixMilli(), chunk[len(chunk)-1].T.UnixMilli()
 		if last < from || first > to {
@@ -132,12 +144,7 @@ func (f *fakeServer) frames(s livetest.Series, from, to int64) []byte {
 		c = appendVarint(c, 2, uint64(last))
 		c = appendVarint(c, 3, typ)
 		c = appendBytes(c, 4, string(data))
-		message := appendBytes(nil, 1, string(appendBytes(slices.Clone(head), 2, string(c))))
-		message = appendVarint(message, 2, 0) // query_index
-		out = append(out, frame(message)...)
-		if f.twice {
-			out = append(out, frame(message)...)
-		}
+		out = append(out, appendBytes(nil, 1, string(appendBytes(slices.Clone(head), 2, string(c)))))
 	}
 	return out
 }

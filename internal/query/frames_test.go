@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -132,7 +133,7 @@ func FuzzDecodeStream(f *testing.F) {
 
 // BenchmarkDecode decodes and folds an hour of 15 buckets of 100 endpoints on 2 instances at 15 s.
 func BenchmarkDecode(b *testing.B) {
-	var body []byte
+	var body, message []byte
 	server := &fakeServer{}
 	samples := 0
 	for endpoint := range 100 {
@@ -142,11 +143,15 @@ func BenchmarkDecode(b *testing.B) {
 			for instance := range 2 {
 				s := series(fmt.Sprintf("m_bucket le=%s route=/r%d instance=i%d", le, endpoint, instance),
 					every(-time.Hour, 0, 15*second, func(i int) float64 { return float64(i * (3 + i%5)) })...)
-				body = append(body, server.frames(s, 0, 1<<60)...)
+				message = append(message, slices.Concat(server.messages(s, 0, 1<<60)...)...)
 				samples += len(s.Samples)
+				if len(message) > 1<<20-1<<12 { // a server fills its frames up to 1 MiB
+					body, message = append(body, frame(message)...), message[:0]
+				}
 			}
 		}
 	}
+	body = append(body, frame(message)...)
 	r := Read{
 		Name: "buckets", Kind: Buckets, Metric: "m_bucket", By: []string{"route"},
 		Grid: telemetry.Grid{Origin: t0, Step: minute, First: -60, Len: 60},
