@@ -33,6 +33,16 @@ notify: []
 web: {listen: 127.0.0.1:9465, config_file: ""}
 `
 
+func TestDocsShowTheExample(t *testing.T) {
+	text, err := os.ReadFile("../../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "```yaml\n"+example+"```") {
+		t.Error("docs/rules.md shows another configuration")
+	}
+}
+
 func TestExample(t *testing.T) {
 	c, err := Parse("driftwatch.yaml", []byte(example))
 	if err != nil {

@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"errors"
 	"math"
 	"reflect"
 	"strings"
@@ -113,7 +114,7 @@ func TestAliasIsReportedOnce(t *testing.T) {
 	m.Get("a").Float()
 	m.Get("b").Float()
 	m.Close()
-	if errs, ok := f.Err().(Errors); !ok || len(errs) != 1 {
+	if errs, ok := errors.AsType[Errors](f.Err()); !ok || len(errs) != 1 {
 		t.Errorf("mistakes: %v, want one", f.Err())
 	}
 }
@@ -215,7 +216,7 @@ func FuzzRead(f *testing.F) {
 			d.Root.Any()
 			ask(d.Root)
 		}
-		errs, _ := file.Err().(Errors)
+		errs, _ := errors.AsType[Errors](file.Err())
 		for _, e := range errs {
 			if e.Line < 1 || e.Column < 1 || e.Reason == "" {
 				t.Fatalf("mistake without a place: %+v", e)
