@@ -81,7 +81,7 @@ journal: {sqlite: %s}
 // history hold 490 per endpoint.
 const ruleText = `# The demo's rule: as for a real service, but with steps of a second, so that it takes minutes.
 service: shop
-label: the demo's shop
+label: paying by card
 select: '{job="` + prom.Job + `"}'
 endpoint: [method, route]
 upgrade: {metric: build_info, version_label: version}

@@ -79,24 +79,24 @@ func (w watch) upgrade(ctx context.Context) error {
 
 // run looks twice a second and tells each of four things once: the retries of the slow endpoint at
 // twice what they were, its p99 above by half, the flag file saying off, and both numbers below
-// one and a half again. Ten seconds of 62 requests have about six above the p99, so by itself that
-// would cry wolf; it is told only after the retries. Nothing of the time before the upgrade is
-// told as its effect.
+// one and a half again. It looks at the last ten seconds, and at no time before the upgrade or
+// before the flag went off. Five seconds of 62 requests have three above the p99, so by itself
+// that would cry wolf; it is told only after the retries.
 func (w watch) run(ctx context.Context, upgraded time.Time, before level) {
-	const over = 10 * time.Second
+	const least, most = 5 * time.Second, 10 * time.Second
 	var retries, p99, off, back bool
-	var offAt time.Time
+	since := upgraded
 	for wait(ctx, 500*time.Millisecond) {
 		if text, err := os.ReadFile(w.flags); err == nil && !off {
 			if off, err = isOff(text); err == nil && off {
-				offAt = time.Now()
+				since = time.Now()
 				w.teller.say("flag file: %s is off", shop.Flag)
 			}
 		}
-		if time.Since(upgraded) < over {
+		if time.Since(since) < least {
 			continue
 		}
-		now, err := w.usual(ctx, over)
+		now, err := w.usual(ctx, min(most, time.Since(since)))
 		if err != nil {
 			continue // the story is over, or driftwatch will say that Prometheus is down
 		}
@@ -108,7 +108,7 @@ func (w watch) run(ctx context.Context, upgraded time.Time, before level) {
 			p99 = true
 			w.teller.say("prometheus: %s p99 %s → %s", name(slow()), before.p99, now.p99)
 		}
-		if off && !back && time.Since(offAt) > over && now.retries < 1.5*before.retries && now.p99 < 1.5*before.p99 {
+		if off && !back && now.retries < 1.5*before.retries && now.p99 < 1.5*before.p99 {
 			back = true
 			w.teller.say("prometheus: %s is back at p99 %s, retries %.1f %% of requests", name(slow()), now.p99, 100*now.retries)
 		}

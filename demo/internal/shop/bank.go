@@ -11,8 +11,8 @@ import (
 )
 
 // A bank is the third party: it refuses a share of all attempts for no reason. Behind endpoints
-// that lock, it also keeps a payment that it refused locked for a while, and whoever asks again too
-// early is refused and locked out for longer. A client that waits 200 ms never notices.
+// that lock, it also keeps a payment that it refused locked for a while; whoever asks again too
+// early is kept waiting, refused and locked out once more. A client that waits 200 ms never notices.
 type bank struct {
 	climate *climate
 
@@ -23,9 +23,10 @@ type bank struct {
 }
 
 const (
-	shortLock = 190 * time.Millisecond // after a refusal; shorter than model.FixedBackoff
-	longLock  = 300 * time.Millisecond // after asking too early
-	forget    = 10 * time.Second       // when a payment that nobody asked about again is dropped
+	lock     = 190 * time.Millisecond // after a refusal; shorter than model.FixedBackoff
+	hold     = 400 * time.Millisecond // how long an attempt that comes too early waits for its answer
+	holdLock = 150 * time.Millisecond // after that answer
+	forget   = 10 * time.Second       // when a payment that nobody asked about again is dropped
 )
 
 func newBank(c *climate, seed uint64) *bank {
@@ -39,10 +40,15 @@ func (b *bank) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such endpoint", http.StatusNotFound)
 		return
 	}
-	w.WriteHeader(b.answer(i, r.Header.Get("Idempotency-Key"), time.Now()))
+	status, wait := b.answer(i, r.Header.Get("Idempotency-Key"), time.Now())
+	if !sleep(r.Context(), wait) {
+		return
+	}
+	w.WriteHeader(status)
 }
 
-func (b *bank) answer(i int, payment string, now time.Time) int {
+// answer returns the status of one attempt and how long it waits for it.
+func (b *bank) answer(i int, payment string, now time.Time) (status int, wait time.Duration) {
 	locks, fail := model.Endpoints[i].Locks, b.climate.of(i)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,15 +61,15 @@ func (b *bank) answer(i int, payment string, now time.Time) int {
 		b.cleaned = now
 	}
 	if locks && now.Before(b.locked[payment]) {
-		b.locked[payment] = now.Add(longLock)
-		return http.StatusTooManyRequests
+		b.locked[payment] = now.Add(hold + holdLock)
+		return http.StatusTooManyRequests, hold
 	}
 	if fail.Fails(b.rand) {
 		if locks {
-			b.locked[payment] = now.Add(shortLock)
+			b.locked[payment] = now.Add(lock)
 		}
-		return http.StatusServiceUnavailable
+		return http.StatusServiceUnavailable, 0
 	}
 	delete(b.locked, payment)
-	return http.StatusOK
+	return http.StatusOK, 0
 }
