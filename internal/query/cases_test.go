@@ -156,6 +156,40 @@ func counterCases() []counterCase {
 		query: [][]float64{{nan, nan, nan, nan, 24, 28}},
 	})
 	add(counterCase{
+		// Nothing says when the target was scraped but its other series.
+		name: "series born at zero where there is no up",
+		data: []livetest.Series{
+			series("m_total code=200", every(from, until, 15*second, seven(1000))...),
+			series("m_total code=500", every(65*second, until, 15*second, seven(3))...),
+		},
+		want: [][]float64{{28, 28, 21, 31, 56, 56}}, totals: []float64{168 + 59},
+		// PromQL asks up alone; the first of the four scrapes of minute 1 has no predecessor.
+		query: [][]float64{{28, 28, 28, 28, 49, 56}},
+	})
+	add(counterCase{
+		// The target was down at the scrapes before, though another exporter under its name has
+		// series: up decides.
+		name: "series that comes back with its target",
+		data: []livetest.Series{
+			series("up", append(append(ups(from, 5*second),
+				every(20*second, 50*second, 15*second, func(int) float64 { return 0 })...), ups(65*second, until)...)...),
+			series("m_total code=200", every(from, until, 15*second, seven(1000))...),
+			series("m_total code=500", every(65*second, until, 15*second, seven(3))...),
+		},
+		want: [][]float64{{28, 28, 21, 28, 56, 56}}, totals: []float64{168 + 56},
+		query: [][]float64{{28, 28, 28, 28, 49, 56}},
+	})
+	add(counterCase{
+		// One scrape without the series is not enough to know that it stood at 0.
+		name: "series that appears one scrape after its target",
+		data: []livetest.Series{
+			series("up", ups(65*second, until)...),
+			series("m_total", every(80*second, until, 15*second, seven(3))...),
+		},
+		want: [][]float64{{nan, nan, nan, nan, 21, 28}}, totals: []float64{49},
+		query: [][]float64{{nan, nan, nan, nan, 14, 28}},
+	})
+	add(counterCase{
 		// After a restart in place, with two failed scrapes, the label set is born again at 95 s.
 		name: "born again after a restart",
 		data: []livetest.Series{
@@ -294,6 +328,7 @@ func TestCountersByRemoteRead(t *testing.T) {
 		{"XOR2", fakeServer{encoding: chunkenc.EncXOR2}},
 		{"short chunks", fakeServer{perChunk: 7}},
 		{"every chunk twice", fakeServer{twice: true}},
+		{"last series first", fakeServer{backwards: true}},
 	}
 	for _, c := range counterCases() {
 		for _, v := range variants {

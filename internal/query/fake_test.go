@@ -20,13 +20,14 @@ import (
 
 // A fakeServer speaks the server's side of streamed remote read.
 type fakeServer struct {
-	data     []livetest.Series
-	encoding chunkenc.Encoding // EncNone means EncXOR
-	perChunk int               // samples; 0 means 120
-	twice    bool              // every chunk is sent two times
-	contents string            // content type; "" the right one
-	mangle   func([]byte) []byte
-	requests int
+	data      []livetest.Series
+	encoding  chunkenc.Encoding // EncNone means EncXOR
+	perChunk  int               // samples; 0 means 120
+	twice     bool              // every chunk is sent two times
+	backwards bool              // the last series comes first
+	contents  string            // content type; "" the right one
+	mangle    func([]byte) []byte
+	requests  int
 }
 
 func (f *fakeServer) start(t *testing.T, mode Mode) *Client {
@@ -98,7 +99,11 @@ func (f *fakeServer) answer(req []byte) []byte {
 		})
 	})
 	var out []byte
-	for _, s := range f.data {
+	data := slices.Clone(f.data)
+	if f.backwards {
+		slices.Reverse(data)
+	}
+	for _, s := range data {
 		if !slices.ContainsFunc(ms, func(m *labels.Matcher) bool { return !m.Matches(s.Labels[m.Name]) }) {
 			out = append(out, f.frames(s, from, to)...)
 		}

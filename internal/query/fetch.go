@@ -118,6 +118,9 @@ func (c *Client) fetchStream(ctx context.Context, r Read) (Result, error) {
 	f.settle()
 	counts, notes := f.counts(u.scraped)
 	complete, interval := f.completeTo()
+	if r.Until.IsZero() {
+		complete = time.Time{}
+	}
 	return Result{
 		Read: r, Counts: counts, Series: f.seriesSeen, Samples: f.samplesSeen + u.samplesSeen, Bytes: bytes,
 		Notes: notes, Dispersion: 1, Path: "remote-read",

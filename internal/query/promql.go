@@ -239,6 +239,9 @@ func (p *promRead) measure(ctx context.Context) error {
 	if ok && n > 0 {
 		p.res.ScrapeInterval = (time.Duration(600/n*1000) * time.Millisecond).Round(100 * time.Millisecond)
 	}
+	if p.r.Until.IsZero() {
+		return nil
+	}
 	p.res.CompleteTo = until
 	// A target that was silent for two intervals is not waited for.
 	since := until.Add(-2 * p.res.ScrapeInterval)

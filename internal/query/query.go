@@ -7,7 +7,7 @@
 // it; whoever judges has to treat what the warning touched as not read.
 //
 // Two read paths give the same counts: streamed remote read, which hands over the raw
-// samples, and PromQL, which hands over sums per step. docs/statistics.md, "Counting".
+// samples, and PromQL, which hands over sums per step (promql.go says where they differ).
 package query
 
 import (
@@ -79,7 +79,7 @@ type Read struct {
 	// increments that lie in scrape gaps, which Steps leave out.
 	Totals telemetry.Window
 	// Until is the instant that the reader stands at: no later sample is looked at. The zero
-	// Time means a little after the end of Grid and Totals.
+	// Time means a little after the end of Grid and Totals, and leaves CompleteTo zero, too.
 	Until time.Time
 
 	// Bounds are the upper bounds of Buckets that are wanted, seconds; +Inf is always read.
@@ -137,7 +137,7 @@ type Result struct {
 	Path       string // "remote-read", "query" or "query-plain"
 
 	// CompleteTo is the instant up to which every live target has been heard. Steps that end
-	// later are still growing. It is not after Read.Until.
+	// later are still growing. It is at most Read.Until; zero where that is.
 	CompleteTo time.Time
 	// ScrapeInterval is the usual distance of samples; 0 where fewer than two were seen.
 	ScrapeInterval time.Duration
