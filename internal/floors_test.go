@@ -27,7 +27,7 @@ var floors = map[string]struct {
 	"baseline":   {[]string{"telemetry", "stat", "rule"}, "how a service moves without an upgrade; pure"},
 	"detect":     {[]string{"telemetry", "stat", "rule", "baseline"}, "judgement; pure, so that a record can be judged again"},
 	"query":      {[]string{"telemetry", "rule", "baseline", "suggest"}, "the one door to Prometheus; knows no verdicts"},
-	"flags":      {[]string{"telemetry", "rule", "detect"}, "the one door to flag sources; Decide is pure"},
+	"flags":      {[]string{"telemetry", "rule", "detect", "suggest"}, "the one door to flag sources; Decide is pure"},
 	"journal":    {[]string{"telemetry"}, "keeps bytes and times; knows no meaning"},
 	"report":     {[]string{"telemetry", "stat", "rule", "baseline", "detect"}, "words and numbers of a judgement"},
 	"worker":     {[]string{"telemetry", "stat", "rule", "baseline", "detect", "query", "flags", "journal", "report", "suggest"}, "time and goroutines: the only room that reads, thinks and acts"},

@@ -140,6 +140,9 @@ func (p *program) judge(ctx context.Context, o *checkOptions) error {
 	if err != nil {
 		return failure(err)
 	}
+	if r.Failure != nil {
+		fmt.Fprint(p.stderr, r.Failure.String())
+	}
 	return p.answer(r, o)
 }
 

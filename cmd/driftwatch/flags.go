@@ -144,7 +144,7 @@ func (w *world) open(ctx context.Context, r *rule.Rule, f rule.Flag) (*flagTarge
 	if t.state, err = t.source.Read(ctx, t.ref); err != nil {
 		return nil, flagFailure(err)
 	}
-	t.question = flags.NewQuestion(t.state, flags.Want{Variant: f.Off.Variant, Value: t.state.Variants[f.Off.Variant]}, f, worker.RandomProbes, seed())
+	t.question = flags.NewQuestion(t.state, flags.Want{Variant: f.Off.Variant, Value: t.state.Variants[f.Off.Variant]}, f, worker.ProofUsers, seed())
 	return t, nil
 }
 

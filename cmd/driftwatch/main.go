@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/driftwatch/driftwatch/internal/suggest"
 )
 
 // version is set by the linker (Makefile).
@@ -108,9 +110,7 @@ given as a variable: --prometheus is DRIFTWATCH_PROMETHEUS.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage("%w; see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return p.fromEnvironment(cmd.Flags()) }
 	root.AddCommand(p.checkCommand(), p.flagsCommand(), p.reportCommand(), p.schemaCommand(),
 		p.explainCommand(), p.versionCommand())
@@ -122,9 +122,26 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	var known []string
+	for _, c := range cmd.Commands() {
+		known = append(known, c.Name())
+	}
 	text := fmt.Sprintf("unknown command %q", args[0])
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text += "; did you mean " + near[0] + "?"
+	if near, ok := suggest.Closest(args[0], known); ok {
+		text += "; did you mean " + near + "?"
+	}
+	return usage("%s; see %s --help", text, cmd.CommandPath())
+}
+
+// flagError adds to an unknown option the one that was probably meant.
+func flagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		if near, ok := suggest.Closest(unknown.GetSpecifiedName(), known); ok {
+			text += "; did you mean --" + near + "?"
+		}
 	}
 	return usage("%s; see %s --help", text, cmd.CommandPath())
 }

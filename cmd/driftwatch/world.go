@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"strings"
@@ -73,10 +74,15 @@ func (w *world) loadConfig() error {
 		c, err = config.Default(), nil
 	}
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return mistakes(err)
 	}
 	w.config = c
 	return nil
+}
+
+// mistakes puts the code before the mistakes of a rule or a configuration.
+func mistakes(err error) error {
+	return &exitError{exitUsage, errors.New(report.Mistakes(strings.Split(err.Error(), "\n")).String())}
 }
 
 // load reads configuration and rules.
@@ -90,7 +96,7 @@ func (w *world) load() error {
 	}
 	rules, err := rule.Load(paths)
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return mistakes(err)
 	}
 	w.rules = rules
 	return nil
@@ -192,6 +198,12 @@ func (w *world) openJournal(ctx context.Context) (*journal.Journal, error) {
 
 // noSuchFlag says that no rule names a flag, and which one was probably meant.
 func noSuchFlag(key string, known []string) error {
-	near, _ := suggest.Closest(key, known)
-	return &exitError{exitUsage, errors.New(report.NoSuchFlag(key, "", "the rules", len(known), near).String())}
+	found := "the rules name no flag"
+	if len(known) > 0 {
+		found = "the rules name " + strings.Join(known, ", ")
+	}
+	if near, ok := suggest.Closest(key, known); ok {
+		found += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return &exitError{exitUsage, errors.New(report.NoSuchFlag(key, "", found).String())}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/driftwatch/driftwatch/internal/suggest"
 )
 
 // A FlagdFile is a file of flag definitions that flagd reads, JSON or YAML by its extension,
@@ -97,7 +99,7 @@ func (f *FlagdFile) Read(ctx context.Context, r Ref) (State, error) {
 		s.ReadOnly = f.fail(Ref{}, err).(*Error).What
 	}
 	if !t.present {
-		return s, f.fail(r, fmt.Errorf("%w: %s", ErrNotFound, suggest(r.Key, t.keys)))
+		return s, f.fail(r, fmt.Errorf("%w: %s", ErrNotFound, missing(r.Key, t.keys)))
 	}
 	s.Present, s.Enabled = true, t.state == "ENABLED"
 	s.DefaultVariant, s.Variants, s.Targeting = t.defaultVariant, t.variants, t.targeted()
@@ -105,39 +107,12 @@ func (f *FlagdFile) Read(ctx context.Context, r Ref) (State, error) {
 	return s, nil
 }
 
-// suggest names the flag that was probably meant.
-func suggest(key string, keys []string) string {
-	best, least := "", max(3, len(key)/3)+1
-	for _, k := range keys {
-		if d := distance(key, k); d < least {
-			best, least = k, d
-		}
+// missing says what there is instead of a flag.
+func missing(key string, keys []string) string {
+	if near, ok := suggest.Closest(key, keys); ok {
+		return fmt.Sprintf("did you mean %q?", near)
 	}
-	if best == "" {
-		return fmt.Sprintf("it has %d other flags", len(keys))
-	}
-	return fmt.Sprintf("did you mean %q?", best)
-}
-
-// distance is the Levenshtein distance of two words, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return fmt.Sprintf("it has %d other flags", len(keys))
 }
 
 // Plan implements Switch: the default becomes w.Variant and the targeting becomes {}; a flag
@@ -161,7 +136,7 @@ func (f *FlagdFile) plan(s State, m Mode, w Want) (Change, error) {
 	value, defined := t.variants[w.Variant]
 	switch {
 	case !t.present:
-		return Change{}, fmt.Errorf("%w: %s", ErrNotFound, suggest(s.Ref.Key, t.keys))
+		return Change{}, fmt.Errorf("%w: %s", ErrNotFound, missing(s.Ref.Key, t.keys))
 	case !defined:
 		return Change{}, fmt.Errorf("%w: it has no variant %q, only %s", ErrInvalid, w.Variant, names(t.variants))
 	case t.state != "ENABLED":

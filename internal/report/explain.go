@@ -32,16 +32,6 @@ What to do
   - try the rule's select on its own: a label value that matches nothing looks the same
   - look at the scrape job (up == 0, or no target at all)
 `,
-	"DW103": `DW103: the baseline begins before Prometheus keeps data               exit code 2
-
-The window before the upgrade reaches back to a time of which Prometheus has no samples.
-A service that is younger than its baseline is something else: it is not_enough_data.
-
-What to do
-  - shorten windows.before in the rule
-  - ask a long-term store (Thanos, Mimir, Cortex, VictoriaMetrics) with --prometheus
-  - to judge an old upgrade, use a store that still has it
-`,
 	"DW104": `DW104: too few samples to judge a comparison            exit code 0, or 6 with --require-data
 
 There is too little traffic, too little history or too many missing steps to tell a rise

@@ -80,21 +80,6 @@ func NoSuchMetric(metric, where string, lookback time.Duration, didYouMean strin
 	return m
 }
 
-// NoHistory is DW103: the baseline begins before the oldest sample. keeps is the retention,
-// 0 = not known.
-func NoHistory(baseline, oldest time.Time, keeps time.Duration) *Message {
-	found := fmt.Sprintf("baseline %s, oldest sample %s", moment(baseline), moment(oldest))
-	if keeps > 0 {
-		found += fmt.Sprintf(" (keeps %s)", span(keeps))
-	}
-	return &Message{
-		Code: "DW103", Exit: ExitUsage,
-		Title:  "the baseline begins before Prometheus keeps data",
-		Detail: found,
-		Remedy: "shorten windows.before, or query a long-term store with --prometheus",
-	}
-}
-
 // TooFew is DW104: a comparison ("POST /v1/refunds p99") has not enough data. when is the
 // zero time where it cannot be told.
 func TooFew(comparison, of string, have, need float64, when time.Time) *Message {
@@ -110,75 +95,48 @@ func TooFew(comparison, of string, have, need float64, when time.Time) *Message 
 	return m
 }
 
-// UnknownField is DW105: a rule or configuration has a field that nothing reads. where is
-// file:line:column; didYouMean the nearest field, or "".
-func UnknownField(where, field, didYouMean string) *Message {
-	m := &Message{
-		Code: "DW105", Exit: ExitUsage,
-		Title:  fmt.Sprintf("%s: unknown field %q", where, field),
-		Remedy: "remove it; docs/rules.md lists the fields",
-	}
-	if didYouMean != "" {
-		m.Remedy = fmt.Sprintf("did you mean %q?", didYouMean)
-	}
+// Mistakes is DW105: a rule or the configuration cannot be taken as it is. Each mistake is one
+// line, file:line:column, reason and remedy.
+func Mistakes(lines []string) *Message {
+	m := &Message{Code: "DW105", Exit: ExitUsage, Title: lines[0], Remedy: "docs/rules.md has every field"}
+	m.Detail = strings.Join(lines[1:], "\n")
 	return m
 }
 
-// NoSuchFlag is DW106: the source has no such flag. where is file:line:column of the rule.
-func NoSuchFlag(key, where, source string, flags int, didYouMean string) *Message {
+// NoSuchFlag is DW106: the source has no such flag. where is file:line:column of the rule, ""
+// where a person named the flag; found is what there is instead.
+func NoSuchFlag(key, where, found string) *Message {
 	m := &Message{
 		Code: "DW106", Exit: ExitUsage,
 		Title:  fmt.Sprintf("no flag %q", key),
-		Detail: fmt.Sprintf("source %s has %d %s", source, flags, plural(flags, "flag", "flags")),
+		Detail: found,
 		Remedy: "driftwatch flags list shows what there is",
 	}
 	if where != "" {
 		m.Detail = where + "; " + m.Detail
 	}
-	if didYouMean != "" {
-		m.Remedy = fmt.Sprintf("did you mean %q?", didYouMean)
-	}
 	return m
 }
 
-// FlagAlreadyOff is DW107. since is zero and revision and by are "" where they are not known;
-// verifiedAfter is how long the proof took.
-func FlagAlreadyOff(key string, since time.Time, revision, by string, verifiedAfter time.Duration) *Message {
-	var found []string
-	if !since.IsZero() {
-		found = append(found, "off since "+moment(since))
-	}
-	if revision != "" {
-		found = append(found, "revision "+revision)
-	}
-	if by != "" {
-		found = append(found, "by "+by)
-	}
-	proof := "verified off in " + span(verifiedAfter) + ", nothing was written"
-	if len(found) > 0 {
-		proof = strings.Join(found, ", ") + "; " + proof
-	}
+// FlagAlreadyOff is DW107: somebody turned it off before driftwatch would have. since is when
+// its source was last changed; seen says how it was proved, or why not.
+func FlagAlreadyOff(key string, since time.Time, revision, seen string) *Message {
 	return &Message{
 		Code: "DW107", Exit: ExitNoAction, Note: true,
 		Title:  "flag " + key + " is already off",
-		Detail: proof,
+		Detail: fmt.Sprintf("its source was last changed %s, revision %s; %s; nothing was written", moment(since), revision, seen),
 		Remedy: "if the regression is still there, the flag is not what keeps it up: see the report",
 	}
 }
 
-// ReadOnly is DW108: the flag cannot be written. confirmed says that a regression is confirmed,
-// so that the flag is left on.
-func ReadOnly(key, source, why string, confirmed bool) *Message {
-	m := &Message{
+// ReadOnly is DW108: a regression is confirmed and its flag cannot be written.
+func ReadOnly(key, source, why string) *Message {
+	return &Message{
 		Code: "DW108", Exit: ExitNoAction,
 		Title:  "the flag source is read-only",
-		Detail: source + ": " + why,
-		Remedy: "give driftwatch a writable source (docs/flags.md), or turn " + key + " off where it is kept",
+		Detail: source + ": " + why + "; regression confirmed, flag left ON",
+		Remedy: "give driftwatch a writable source, or turn " + key + " off where it is kept",
 	}
-	if confirmed {
-		m.Detail += "; regression confirmed, flag left ON"
-	}
-	return m
 }
 
 // RevisionConflict is DW109: the flag is not as it was when it was read. at is zero and by ""

@@ -14,12 +14,11 @@ func messages() []*Message {
 	return []*Message{
 		Unreachable("http://user:secret@prometheus.example.com:9090/?token=secret", "dial tcp: connection refused, 3 tries in 12 s"),
 		NoSuchMetric("http_server_duration_seconds", "rules/checkout.yaml:9:12", 15*24*time.Hour, "http_server_request_duration_seconds", 184),
-		NoHistory(at.AddDate(0, 0, -25), at.AddDate(0, 0, -15), 15*24*time.Hour),
 		TooFew("POST /v1/refunds p99", "requests", 61, 1200, at.Add(6*time.Hour)),
-		UnknownField("rules/search.yaml:21:5", "percentle", "quantile"),
-		NoSuchFlag("payments.backoff", "rules/checkout.yaml:14:11", "flags/payments.json", 3, flagKey),
-		FlagAlreadyOff(flagKey, at, "119", "payments on-call", 400*time.Millisecond),
-		ReadOnly(flagKey, "flags/payments.json", "a mounted ConfigMap", true),
+		Mistakes([]string{`rules/search.yaml:21:5: unknown field "percentle"; did you mean "quantile"?`, "rules/search.yaml:30:1: alpha 2 is not a share"}),
+		NoSuchFlag("payments.backoff", "rules/checkout.yaml:14:11", "flags/payments.json has 3 flags; did you mean \""+flagKey+"\"?"),
+		FlagAlreadyOff(flagKey, at, "9f2a0c11", "verified off in the file in 400 ms"),
+		ReadOnly(flagKey, "flags/payments.json", "a mounted ConfigMap"),
 		RevisionConflict(flagKey, "118", "120", at, "search on-call"),
 		ClocksDisagree(at, at.Add(94*time.Second)),
 		NotAuthorised(401, "token from DRIFTWATCH_TOKEN_FILE"),
@@ -42,7 +41,7 @@ func TestMessages(t *testing.T) {
 // The codes, kinds and exit codes are those that scripts look for (design/cli.md).
 func TestFirstLines(t *testing.T) {
 	want := []string{
-		"error DW101 [7]: ", "error DW102 [2]: ", "error DW103 [2]: ", "note  DW104 [0, 6 with --require-data]: ",
+		"error DW101 [7]: ", "error DW102 [2]: ", "note  DW104 [0, 6 with --require-data]: ",
 		"error DW105 [2]: ", "error DW106 [2]: ", "note  DW107 [4]: ", "error DW108 [4]: ", "error DW109 [5]: ",
 		"error DW110 [7]: ", "error DW111 [7]: ", "error DW112 [7]: ", "error DW113 [7]: ",
 	}
@@ -60,9 +59,8 @@ func TestFirstLines(t *testing.T) {
 
 func TestMessageWithoutTheOptionalParts(t *testing.T) {
 	for _, m := range []*Message{
-		NoSuchMetric("x", "r.yaml:1:1", time.Hour, "", 0), NoHistory(deployed, deployed, 0), TooFew("GET /", "events", 1, 8, time.Time{}),
-		UnknownField("r.yaml:1:1", "x", ""), NoSuchFlag("x", "", "f.json", 1, ""), FlagAlreadyOff("x", time.Time{}, "", "", time.Second),
-		ReadOnly("x", "f.json", "a Secret", false), RevisionConflict("x", "1", "2", time.Time{}, ""), NotAuthorised(403, ""),
+		NoSuchMetric("x", "r.yaml:1:1", time.Hour, "", 0), TooFew("GET /", "events", 1, 8, time.Time{}),
+		Mistakes([]string{"r.yaml:1:1: no"}), NoSuchFlag("x", "", "f.json has 1 flag"), RevisionConflict("x", "1", "2", time.Time{}, ""), NotAuthorised(403, ""),
 		TooLarge(400, "limit", "latency", 0, 0),
 	} {
 		s := m.String()

@@ -193,7 +193,7 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 	}
 	if flag >= 0 {
 		action.Flag = report.Word(s.Rule.Flags[flag].Key)
-		action.Revision[0] = report.Word(in.State.Revision)
+		action.Revision[0] = report.Word(in.State.Revision.Short())
 		if s.Rule.Flags[flag].Exposure != "" {
 			action.Exposure = &report.Exposure{Before: finite(in.Exposure)}
 		}
@@ -205,8 +205,28 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 	case flags.DryRun:
 		action.Missing = s.missingConsent(flag)
 		return action, false, nil
+	case flags.AlreadyOff:
+		action = s.seenOff(ctx, flag, in.State, action)
+		return action, false, nil
+	}
+	if d.Reason == flags.ReasonReadOnly {
+		s.Say(report.ReadOnly(s.Rule.Flags[flag].Key, in.State.Path, in.State.ReadOnly).String())
 	}
 	return action, passing[d.Reason], nil
+}
+
+// seenOff proves that a flag that somebody else turned off is off. Nothing is written.
+func (s *session) seenOff(ctx context.Context, flag int, state flags.State, action report.Action) report.Action {
+	f := s.Rule.Flags[flag]
+	evidence, err := s.Provers[f.Source].Prove(ctx, s.question(f, state, ProofUsers), proveWithin)
+	action.Viewpoint, action.Evaluations = report.Word(evidence.Viewpoint.Kind), evaluations(evidence)
+	seen := fmt.Sprintf("verified off in %s", evidence.Took.Round(time.Millisecond))
+	if err != nil {
+		seen = err.Error()
+		action.Detail = report.Word(seen)
+	}
+	s.Say(report.FlagAlreadyOff(f.Key, state.Changed, state.Revision.Short(), seen).String())
+	return action
 }
 
 // missingConsent names the consents that a dry run lacks.
@@ -259,7 +279,7 @@ func (s *session) decideInput(ctx context.Context, flag int) (flags.DecideInput,
 	if in.StateErr = err; err != nil {
 		return in, nil
 	}
-	served, err := s.Provers[f.Source].Served(ctx, s.question(f, in.State))
+	served, err := s.Provers[f.Source].Served(ctx, s.question(f, in.State, servedUsers))
 	in.ServedErr = err
 	if err == nil {
 		in.Served = &served
@@ -270,13 +290,39 @@ func (s *session) decideInput(ctx context.Context, flag int) (flags.DecideInput,
 	return in, nil
 }
 
-// RandomProbes is how many made-up users a proof asks for besides the rule's own contexts:
-// enough that a fractional rule of 10 % is met by one of them in 88 % of rounds.
-const RandomProbes = 20
+// Made-up users that a proof asks for besides the rule's own contexts. A flag that is off has
+// no rules left that could tell users apart, so few do; whether a flag is served to anybody
+// must also see a ramp of 1 %, which 200 users meet in 87 % of cases.
+const (
+	ProofUsers  = 20
+	servedUsers = 200
+)
 
-// question is what a proof of a flag asks.
-func (s *session) question(f rule.Flag, state flags.State) flags.Question {
-	return flags.NewQuestion(state, flags.Want{Variant: f.Off.Variant, Value: state.Variants[f.Off.Variant]}, f, RandomProbes, s.Rand)
+// question is what is asked about a flag, of so many made-up users.
+func (s *session) question(f rule.Flag, state flags.State, users int) flags.Question {
+	return flags.NewQuestion(state, flags.Want{Variant: f.Off.Variant, Value: state.Variants[f.Off.Variant]}, f, users, s.Rand)
+}
+
+// checkFlags reads the flags of the rule whose sources the configuration names: a flag that
+// its source does not have is a mistake to be told before anything is judged.
+func (s *session) checkFlags(ctx context.Context) error {
+	for _, f := range s.Rule.Flags {
+		source, err := s.source(f.Source)
+		if err != nil {
+			s.warn(fmt.Sprintf("flag %s: %v", f.Key, err))
+			continue
+		}
+		state, err := source.Read(ctx, flags.Ref{Source: f.Source, Key: f.Key})
+		if errors.Is(err, flags.ErrNotFound) {
+			return report.NoSuchFlag(f.Key, fmt.Sprintf("%s:%d:%d", s.Rule.Path, f.Line, f.Column), err.Error())
+		}
+		if err != nil {
+			s.warn(err.Error())
+			continue
+		}
+		s.Say(s.Progress.Flag(f.Key, state.Word(f.Off.Variant), state.Revision.Short(), state.ReadOnly == ""))
+	}
+	return nil
 }
 
 // exposure reads the share of traffic that meets the flag's suspect variant: nil if it
@@ -353,7 +399,7 @@ func (s *session) turnOff(ctx context.Context, flag int, state flags.State, acti
 	}); err != nil {
 		return action, fmt.Errorf("append outcome: %w", err)
 	}
-	action.Revision = [2]report.Word{report.Word(receipt.Before), report.Word(receipt.After)}
+	action.Revision = [2]report.Word{report.Word(receipt.Before.Short()), report.Word(receipt.After.Short())}
 	action.At = report.At(past.written)
 	s.actions = append(s.actions, past)
 	s.noteWrites()
@@ -375,7 +421,7 @@ func (s *session) prove(ctx context.Context, a *pastAction, action report.Action
 		state, err = source.Read(ctx, a.change.Ref)
 	}
 	if err == nil {
-		evidence, err = s.Provers[f.Source].Prove(ctx, s.question(f, state), proveWithin)
+		evidence, err = s.Provers[f.Source].Prove(ctx, s.question(f, state, ProofUsers), proveWithin)
 		action.Viewpoint = report.Word(evidence.Viewpoint.Kind)
 		action.Evaluations = evaluations(evidence)
 	}
@@ -387,6 +433,9 @@ func (s *session) prove(ctx context.Context, a *pastAction, action report.Action
 			action.Exposure = &report.Exposure{}
 		}
 		action.Exposure.After = finite(after)
+		if err == nil {
+			action.Viewpoint = viewpointExposure
+		}
 	}
 	o.At = s.present()
 	if err != nil {
@@ -410,6 +459,9 @@ func (s *session) prove(ctx context.Context, a *pastAction, action report.Action
 	}
 	return action, nil
 }
+
+// viewpointExposure stands where the application's own evaluations were seen to end.
+const viewpointExposure = "exposure"
 
 // finite is x, or nil where x is no number: JSON has no NaN.
 func finite(x *float64) *float64 {
@@ -468,7 +520,7 @@ func (s *session) exposureFallen(ctx context.Context, f rule.Flag) (*float64, er
 func (s *session) proveAgain(ctx context.Context, a *pastAction) (report.Action, error) {
 	action := report.Action{
 		Kind: "flag_off", Flag: report.Word(a.change.Ref.Key), Outcome: a.outcome, Detail: report.Word(a.detail),
-		Revision: [2]report.Word{report.Word(a.change.Base), report.Word(a.change.After)}, At: report.At(a.written),
+		Revision: [2]report.Word{report.Word(a.change.Base.Short()), report.Word(a.change.After.Short())}, At: report.At(a.written),
 	}
 	if a.written.IsZero() {
 		return action, nil

@@ -80,8 +80,14 @@ func (c *Checker) Check(ctx context.Context) (*report.Report, error) {
 // Plan returns what a check would read, for people, and reads nothing but the upgrade.
 func (c *Checker) Plan(ctx context.Context) (string, error) {
 	s := &session{Checker: c, begun: c.Clock()}
-	if err := s.findUpgrade(ctx); err != nil {
+	told, err := s.toldUpgrade()
+	if err != nil {
 		return "", err
+	}
+	if !told {
+		if err := s.findUpgrade(ctx); err != nil {
+			return "", err
+		}
 	}
 	if s.upgrade == nil || s.upgrade.At.IsZero() {
 		return "", usage("no complete upgrade found in the last %s; give --at", lookBack)
@@ -102,7 +108,6 @@ type session struct {
 	now   time.Time // judged as of
 
 	upgrade *telemetry.Upgrade // nil: none was found; At is zero while it is being rolled out
-	spans   []telemetry.VersionSpan
 
 	in      Inputs
 	history history
@@ -120,11 +125,17 @@ type session struct {
 func (s *session) present() time.Time { return s.Clock().Add(s.ClockOffset) }
 
 func (s *session) run(ctx context.Context) error {
+	told, err := s.toldUpgrade()
+	if err != nil {
+		return err
+	}
 	if err := s.compareClocks(ctx); err != nil {
 		return err
 	}
-	if err := s.findUpgrade(ctx); err != nil {
-		return err
+	if !told {
+		if err := s.findUpgrade(ctx); err != nil {
+			return err
+		}
 	}
 	for s.Wait && s.upgrade != nil && s.upgrade.At.IsZero() {
 		if err := s.sleepUntil(ctx, s.present().Add(s.Rule.Windows.Step)); err != nil {
@@ -144,6 +155,9 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.loadActions(ctx); err != nil {
 		return err
 	}
+	if err := s.checkFlags(ctx); err != nil {
+		return err
+	}
 	if err := s.readHistory(ctx); err != nil {
 		return err
 	}
@@ -160,7 +174,9 @@ func (s *session) watch(ctx context.Context) error {
 		if err := s.look(ctx); err != nil {
 			return err
 		}
-		s.sayLook()
+		if s.judged.Looks > 0 {
+			s.sayLook()
+		}
 		again, err := s.act(ctx)
 		if err != nil {
 			return err
@@ -214,39 +230,48 @@ func (s *session) compareClocks(ctx context.Context) error {
 	return nil
 }
 
-// findUpgrade takes the upgrade from the options, or looks for the newest version change.
-func (s *session) findUpgrade(ctx context.Context) error {
+// toldUpgrade takes the upgrade from the options, if they tell it, and checks that they go
+// together.
+func (s *session) toldUpgrade() (bool, error) {
 	present := s.present()
 	s.now = s.Now
 	if s.now.IsZero() {
 		s.now = present
 	}
 	if s.now.After(present.Add(maxClockSkew)) {
-		return usage("--now %s lies in the future; leave it out to judge as of the present", stamp(s.now))
+		return false, usage("--now %s lies in the future; leave it out to judge as of the present", stamp(s.now))
 	}
-	if !s.At.IsZero() {
-		u := telemetry.Upgrade{Service: s.Rule.Service, Started: s.Started, At: s.At, To: s.To, FoundBy: "flag"}
-		if u.Started.IsZero() {
-			u.Started = u.At
+	if s.At.IsZero() {
+		if s.Rule.Upgrade == nil {
+			return false, usage("%s names no upgrade metric; give --at, or add upgrade: {metric: build_info, version_label: version}", s.Rule.Path)
 		}
-		if u.Started.After(u.At) {
-			return usage("--started %s lies after --at %s; exchange them", stamp(u.Started), stamp(u.At))
-		}
-		if s.now.Before(u.At) {
-			return usage("--now %s lies before --at %s; nothing has happened yet", stamp(s.now), stamp(u.At))
-		}
-		s.upgrade = &u
-		return nil
+		return false, nil
 	}
-	if s.Rule.Upgrade == nil {
-		return usage("%s names no upgrade metric; give --at, or add upgrade: {metric: build_info, version_label: version}", s.Rule.Path)
+	u := telemetry.Upgrade{Service: s.Rule.Service, Started: s.Started, At: s.At, To: s.To, FoundBy: "flag"}
+	if u.Started.IsZero() {
+		u.Started = u.At
+	}
+	if u.Started.After(u.At) {
+		return false, usage("--started %s lies after --at %s; exchange them", stamp(u.Started), stamp(u.At))
+	}
+	if s.now.Before(u.At) {
+		return false, usage("--now %s lies before --at %s; nothing has happened yet", stamp(s.now), stamp(u.At))
+	}
+	s.upgrade = &u
+	return true, nil
+}
+
+// findUpgrade looks for the newest version change.
+func (s *session) findUpgrade(ctx context.Context) error {
+	if s.Now.IsZero() {
+		s.now = s.present()
 	}
 	spans, err := s.versions(ctx, telemetry.Window{Start: s.now.Add(-lookBack), End: s.now})
 	if err != nil {
 		return err
 	}
 	u, state := query.FindUpgrade(spans, s.now, s.Rule.Service, s.Rule.Upgrade.Metric, s.To)
-	s.upgrade, s.spans, s.in.Rollout = nil, spans, nil
+	s.upgrade, s.in.Rollout = nil, nil
 	switch state {
 	case query.NoUpgrade:
 		s.Say(s.Progress.Deploy(nil))
