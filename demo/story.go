@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -168,10 +169,11 @@ func check(ctx context.Context, c config, files folder, t *teller) (code int, an
 	if err := cmd.Start(); err != nil {
 		return 0, "", fmt.Errorf("run driftwatch: %w", err)
 	}
+	var looks folded
 	lines := bufio.NewScanner(progress)
 	for lines.Scan() {
-		if strings.TrimSpace(lines.Text()) != "" {
-			t.say("driftwatch │ %s", strings.TrimRight(lines.Text(), " "))
+		if line := strings.TrimRight(lines.Text(), " "); line != "" && !looks.repeats(line) {
+			t.say("driftwatch │ %s", line)
 		}
 	}
 	err = cmd.Wait()
@@ -186,6 +188,29 @@ func check(ctx context.Context, c config, files folder, t *teller) (code int, an
 	}
 	return cmd.ProcessState.ExitCode(), stdout.String(), nil
 }
+
+// folded thins the looks that say what the look before them said: the first and every tenth remain.
+type folded struct {
+	said string
+	n    int
+}
+
+// repeats reports whether line is one to leave out.
+func (f *folded) repeats(line string) bool {
+	look := lookLine.FindStringSubmatch(line)
+	if look == nil {
+		return false
+	}
+	if look[1] != f.said {
+		f.said, f.n = look[1], 0
+		return false
+	}
+	f.n++
+	return f.n%10 != 0
+}
+
+// lookLine is a line of progress such as "look 3, 14:27:30   nothing confirmed in 20".
+var lookLine = regexp.MustCompile(`^\s*look \d+, [\d:]+\s+(.*)$`)
 
 // finish reads what driftwatch left behind and says how the story ended.
 func finish(c config, files folder, t *teller, code int, answer string) error {

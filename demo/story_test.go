@@ -235,6 +235,25 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestFolded(t *testing.T) {
+	var f folded
+	var kept []string
+	lines := []string{"  deploy   shop 1.0 → 1.1"}
+	for n := 1; n <= 12; n++ {
+		lines = append(lines, fmt.Sprintf("  look %d, 14:27:%02d   nothing confirmed in 20", n, n))
+	}
+	lines = append(lines, "  look 13, 14:27   1 of 20 confirmed", "  flag off, 14:27:14   verified", "  flag off, 14:27:14   verified")
+	for _, l := range lines {
+		if !f.repeats(l) {
+			kept = append(kept, strings.Fields(l)[0]+strings.Fields(l)[1])
+		}
+	}
+	want := []string{"deployshop", "look1,", "look11,", "look13,", "flagoff,", "flagoff,"}
+	if !slices.Equal(kept, want) {
+		t.Errorf("kept %q, want %q", kept, want)
+	}
+}
+
 func TestCommandUsage(t *testing.T) {
 	for _, args := range [][]string{{"--scenario=other"}, {"--no-such"}, {"word"}} {
 		var out, errs bytes.Buffer
