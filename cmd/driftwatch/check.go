@@ -158,9 +158,6 @@ func (p *program) answer(r *report.Report, o *checkOptions) error {
 }
 
 func (p *program) replay(ctx context.Context, o *checkOptions) error {
-	if err := o.load(); err != nil {
-		return err
-	}
 	j, err := o.openJournal(ctx)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ const suspect = "/v1/payments/1"
 // retries. A week of minutes gives 499 placebos each.
 func newUpgradeWorld(t *testing.T) *upgradeWorld {
 	t.Helper()
-	w := &upgradeWorld{server: livetest.Prometheus(t)}
+	w := &upgradeWorld{server: livetest.Prometheus(t, "--enable-feature=promql-extended-range-selectors")}
 	now := time.Now().Truncate(time.Second)
 	w.at = now.Add(-61 * time.Minute)
 	from := w.at.Add(-7*24*time.Hour - 70*time.Minute)
@@ -342,6 +342,71 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 		r := run(t, dir, "check", "-o", "json")
 		if r.code != 2 || !strings.Contains(r.stderr, "error DW102 [2]") || !strings.Contains(r.stderr, "did you mean http_server_request_duration_seconds") {
 			t.Errorf("exit %d, stderr:\n%s", r.code, r.stderr)
+		}
+	})
+
+	t.Run("a flag that cannot be written is left on and told", func(t *testing.T) {
+		dir := w.folder(t, "slow-tail")
+		if err := os.Chmod(filepath.Join(dir, "flags.json"), 0o444); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, dir, "check", "--act", "-o", "json")
+		r.want(t, 4, report.Regressed)
+		if a := r.report.Actions; len(a) != 1 || a[0].Outcome != report.Refused || a[0].Reason != "read_only" {
+			t.Errorf("actions %+v, want one refused as read_only", a)
+		}
+		if !strings.Contains(r.stderr, "error DW108 [4]") || readFile(t, filepath.Join(dir, "flags.json")) != flagFile {
+			t.Errorf("stderr:\n%s", r.stderr)
+		}
+	})
+
+	t.Run("a flag that is off already is proved off and not written", func(t *testing.T) {
+		dir := w.folder(t, "slow-tail")
+		off := strings.Replace(flagFile, `"defaultVariant": "on"`, `"defaultVariant": "off"`, 1)
+		if err := os.WriteFile(filepath.Join(dir, "flags.json"), []byte(off), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, dir, "check", "--act", "-o", "json")
+		r.want(t, 4, report.Regressed)
+		if a := r.report.Actions; len(a) != 1 || a[0].Outcome != report.AlreadyOff || a[0].Evaluations == nil || a[0].Evaluations.Off != a[0].Evaluations.Total {
+			t.Errorf("actions %+v, want one already_off, seen by every evaluation", a)
+		}
+		if !strings.Contains(r.stderr, "note  DW107 [4]") || readFile(t, filepath.Join(dir, "flags.json")) != off {
+			t.Errorf("stderr:\n%s", r.stderr)
+		}
+	})
+
+	t.Run("a flag that its source does not have is a mistake", func(t *testing.T) {
+		dir := w.folder(t, "slow-tail")
+		other := strings.Replace(flagFile, "payments.new-backoff", "payments.new-backof", 1)
+		if err := os.WriteFile(filepath.Join(dir, "flags.json"), []byte(other), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, dir, "check", "--act")
+		if r.code != 2 || !strings.Contains(r.stderr, "error DW106 [2]") || !strings.Contains(r.stderr, `did you mean "payments.new-backof"?`) {
+			t.Errorf("exit %d, stderr:\n%s", r.code, r.stderr)
+		}
+	})
+
+	t.Run("a journal that cannot be opened stops only who named it or wants to act", func(t *testing.T) {
+		dir := w.folder(t, "slow-tail")
+		missing := filepath.Join(dir, "nowhere", "journal.db")
+		if r := run(t, dir, "check", "--journal", missing); r.code != 2 {
+			t.Errorf("a named journal that is missing: exit %d", r.code)
+		}
+		if err := os.Mkdir(filepath.Join(dir, "driftwatch.db"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "driftwatch.yaml"), filepath.Join(dir, "other.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, dir, "check", "--rules", "rule.yaml", "--prometheus", w.server.URL, "-o", "json")
+		r.want(t, 4, report.Regressed)
+		if !strings.Contains(r.stderr, "warning: nothing is kept of this check") {
+			t.Errorf("stderr:\n%s", r.stderr)
+		}
+		if r := run(t, dir, "check", "--rules", "rule.yaml", "--prometheus", w.server.URL, "--act"); r.code != 2 {
+			t.Errorf("--act without a journal: exit %d", r.code)
 		}
 	})
 

@@ -621,6 +621,9 @@ func (f *fold) counts(scraped []bool) (telemetry.Counts, []string) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.rows)) {
 		r := f.rows[key]
+		if len(r.columns) == 0 {
+			continue // scraped, but no increment was ever to be had
+		}
 		slices.SortFunc(r.columns, func(a, b *column) int { return cmp.Compare(a.le, b.le) })
 		main := r.columns[len(r.columns)-1]
 		row := telemetry.CountRow{Endpoint: telemetry.Endpoint(key)}

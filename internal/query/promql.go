@@ -185,6 +185,11 @@ func (c *Client) fetchPromQL(ctx context.Context, r Read) (Result, error) {
 		return Result{}, err
 	}
 	if inc == increasePlain && r.Kind != Gauge {
+		if r.Grid.Len > 0 && r.Grid.Step < 2*res.ScrapeInterval {
+			return Result{}, &Error{Name: r.Name, Expr: r.Selector(), Err: ErrUnsupported, Detail: fmt.Sprintf(
+				"this server only has increase(), which needs two samples in a step of %v, and is scraped every %v; use remote read, or a longer step",
+				r.Grid.Step, res.ScrapeInterval)}
+		}
 		res.Path = "query-plain"
 		window := r.Grid.Step
 		if r.Grid.Len == 0 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/detect"
@@ -39,6 +41,9 @@ func (s *session) unknownMetric(ctx context.Context, read query.Read) error {
 	}
 	sig := s.Rule.Signals[read.Signal]
 	where := fmt.Sprintf("%s:%d:%d", s.Rule.Path, sig.Line, sig.Column)
+	if series > 0 && read.Part == query.Of {
+		return nil // others have it: this service never had an event
+	}
 	if series > 0 {
 		return usage("%s: %s has %d series, but none that matches %s; check select", where, read.Metric, series, read.Selector())
 	}
@@ -54,6 +59,24 @@ func (s *session) unknownMetric(ctx context.Context, read query.Read) error {
 		}
 	}
 	return report.NoSuchMetric(read.Metric, where, window.Duration().Round(time.Minute), near, n)
+}
+
+// unknownLabel asks for the labels that a metric has, and refuses an endpoint label that is
+// none of them.
+func (s *session) unknownLabel(ctx context.Context, read query.Read, label string) error {
+	window := s.grid(s.in.Geometry.First(), max(1, s.in.Complete)).Window()
+	names, err := s.Query.LabelNames(ctx, read.Metric, read.Matchers, window)
+	if err != nil {
+		return s.unreadable(err)
+	}
+	if slices.Contains(names, label) {
+		return nil
+	}
+	text := fmt.Sprintf("%s: no series of %s has the endpoint label %q; it has %s", s.Rule.Path, read.Metric, label, strings.Join(names, ", "))
+	if near, ok := suggest.Closest(label, names); ok {
+		text += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return usage("%s", text)
 }
 
 // sayLook tells how the last look came out.

@@ -346,15 +346,18 @@ func (s *session) tracks(results []query.Result) ([]telemetry.Track, []baseline.
 // label that no series of a signal has: a typo must not read as a quiet service.
 func (s *session) knownMetrics(ctx context.Context, recent []query.Result) error {
 	for i, r := range recent {
-		if r.Series+s.history.results[i].Series == 0 {
-			return s.unknownMetric(ctx, r.Read)
+		past := s.history.results[i]
+		if r.Series+past.Series == 0 {
+			if err := s.unknownMetric(ctx, r.Read); err != nil {
+				return err
+			}
+			continue
 		}
-		labels := append(slices.Clone(r.Labels), s.history.results[i].Labels...)
 		for _, l := range s.Rule.Endpoint {
-			if !slices.Contains(labels, l) {
-				slices.Sort(labels)
-				return usage("%s: no series of %s has the endpoint label %q; it has %s", s.Rule.Path, r.Read.Metric, l,
-					strings.Join(slices.Compact(labels), ", "))
+			if !slices.Contains(r.Labels, l) && !slices.Contains(past.Labels, l) {
+				if err := s.unknownLabel(ctx, r.Read, l); err != nil {
+					return err
+				}
 			}
 		}
 	}
