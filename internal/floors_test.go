@@ -31,6 +31,7 @@ var floors = map[string]struct {
 	"journal":    {[]string{"telemetry"}, "keeps bytes and times; knows no meaning"},
 	"report":     {[]string{"telemetry", "stat", "rule", "baseline", "detect"}, "words and numbers of a judgement"},
 	"worker":     {[]string{"telemetry", "stat", "rule", "baseline", "detect", "query", "flags", "journal", "report", "suggest"}, "time and goroutines: the only room that reads, thinks and acts"},
+	"sim":        {[]string{"telemetry", "baseline"}, "made telemetry with a known truth; knows no verdict"},
 	"livetest":   {nil, "for tests only: starts real servers"},
 }
 
