@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/detect"
@@ -177,6 +178,12 @@ var passing = map[flags.Reason]bool{
 
 // actOn decides on one flag, and turns it off if that is the decision.
 func (s *session) actOn(ctx context.Context, flag int) (action report.Action, again bool, err error) {
+	if !s.replaced.IsZero() && flag >= 0 && !s.acted(flag) {
+		return report.Action{
+			Kind: "flag_off", Flag: report.Word(s.Rule.Flags[flag].Key), Outcome: report.Refused, Reason: report.Word(flags.ReasonStale),
+			Detail: report.Word(fmt.Sprintf("%s followed at %s: the numbers are no longer those of this upgrade", s.replacedBy, stamp(s.replaced))),
+		}, false, nil
+	}
 	for i := range s.actions {
 		if s.actions[i].flag == flag {
 			action, err = s.proveAgain(ctx, &s.actions[i])
@@ -227,6 +234,11 @@ func (s *session) seenOff(ctx context.Context, flag int, state flags.State, acti
 	}
 	s.Say(report.FlagAlreadyOff(f.Key, state.Changed, state.Revision.Short(), seen).String())
 	return action
+}
+
+// acted reports whether driftwatch turned a flag off because of this upgrade.
+func (s *session) acted(flag int) bool {
+	return slices.ContainsFunc(s.actions, func(a pastAction) bool { return a.flag == flag })
 }
 
 // missingConsent names the consents that a dry run lacks.
@@ -377,28 +389,27 @@ func (s *session) turnOff(ctx context.Context, flag int, state flags.State, acti
 		if errors.Is(err, journal.ErrAlreadyIntended) {
 			return fail(fmt.Errorf("another check is turning it off at this moment: %w", err)), nil
 		}
-		return action, fmt.Errorf("append intent: %w", err)
+		return fail(fmt.Errorf("the intent cannot be journaled, so nothing was written: %w", err)), nil
 	}
 	past := pastAction{flag: flag, intent: intent, change: change}
 	receipt, err := source.TurnOff(ctx, change)
 	if err != nil {
 		past.outcome, past.detail = report.Failed, err.Error()
 		s.actions = append(s.actions, past)
-		return fail(err), s.Journal.AppendOutcome(ctx, intent.ID, journal.Outcome{
+		s.outcome(ctx, intent.ID, journal.Outcome{
 			At: s.present(), Outcome: string(report.Failed), Reason: err.Error(), RevisionBefore: string(change.Base), RevisionAfter: string(change.Base),
 		})
+		return fail(err), nil
 	}
 	past.written, past.outcome = s.present(), report.WrittenNotVerified
 	receiptBody, err := json.Marshal(receipt)
 	if err != nil {
 		return action, fmt.Errorf("write the receipt: %w", err)
 	}
-	if err := s.Journal.AppendOutcome(ctx, intent.ID, journal.Outcome{
+	s.outcome(ctx, intent.ID, journal.Outcome{
 		At: past.written, Outcome: string(report.WrittenNotVerified), Reason: "not looked at yet",
 		RevisionBefore: string(receipt.Before), RevisionAfter: string(receipt.After), Receipt: receiptBody,
-	}); err != nil {
-		return action, fmt.Errorf("append outcome: %w", err)
-	}
+	})
 	action.Revision = [2]report.Word{report.Word(receipt.Before.Short()), report.Word(receipt.After.Short())}
 	action.At = report.At(past.written)
 	s.actions = append(s.actions, past)
@@ -454,10 +465,16 @@ func (s *session) prove(ctx context.Context, a *pastAction, action report.Action
 	if o.Evidence, err = json.Marshal(evidence); err != nil {
 		return action, fmt.Errorf("write the evidence: %w", err)
 	}
-	if err := s.Journal.AppendOutcome(ctx, a.intent.ID, o); err != nil {
-		return action, fmt.Errorf("append outcome: %w", err)
-	}
+	s.outcome(ctx, a.intent.ID, o)
 	return action, nil
+}
+
+// outcome journals what became of an intent. Where the journal fails now, the intent is in it,
+// and the next check settles it by reading the flag; the report must not be lost over it.
+func (s *session) outcome(ctx context.Context, intent int64, o journal.Outcome) {
+	if err := s.Journal.AppendOutcome(ctx, intent, o); err != nil {
+		s.Log.Error("the outcome is not journaled", "outcome", o.Outcome, "error", err)
+	}
 }
 
 // viewpointExposure stands where the application's own evaluations were seen to end.

@@ -168,27 +168,40 @@ func (s *session) run(ctx context.Context) error {
 }
 
 // watch makes the looks: one for a check that does not wait, else one at every step until a
-// regression is confirmed and dealt with, or the horizon has passed.
+// regression is confirmed and dealt with, or the horizon has passed. A look that cannot read
+// is made again a step later, as long as there are looks to come.
 func (s *session) watch(ctx context.Context) error {
 	for {
-		if err := s.look(ctx); err != nil {
+		again := true
+		err := s.look(ctx)
+		message, unread := errors.AsType[*report.Message](err)
+		switch {
+		case err == nil:
+			if s.judged.Looks > 0 {
+				s.sayLook()
+			}
+			if again, err = s.act(ctx); err != nil {
+				return err
+			}
+		case unread && message.Exit == report.ExitCouldNot && s.Wait:
+			s.Say(s.Progress.Line("not read", message.Title+"; trying again"))
+		default:
 			return err
 		}
-		if s.judged.Looks > 0 {
-			s.sayLook()
-		}
-		again, err := s.act(ctx)
-		if err != nil {
+		if !s.Wait || !again || !s.replaced.IsZero() || s.over() {
 			return err
 		}
-		g := s.in.Geometry
-		if !s.Wait || !again || s.in.Complete >= g.Horizon || !s.replaced.IsZero() {
-			return nil
-		}
-		if err := s.awaitStep(ctx, max(g.FirstLook, s.in.Complete+1)); err != nil {
+		if err := s.awaitStep(ctx, max(s.in.Geometry.FirstLook, s.in.Complete+1)); err != nil {
 			return err
 		}
 	}
+}
+
+// over reports whether the last look has been made, or should have been long enough ago that
+// its steps will not become complete any more.
+func (s *session) over() bool {
+	g := s.in.Geometry
+	return s.in.Complete >= g.Horizon || s.present().After(s.stepTime(g.Horizon).Add(max(2*s.Rule.Windows.Step, 2*s.history.scrape)))
 }
 
 // awaitStep waits until step k-1 is over and its last scrape has had time to arrive.

@@ -33,7 +33,8 @@ func (s *session) finish(ctx context.Context) (*report.Report, error) {
 		Verdict: string(r.Verdict), ExitCode: r.ExitCode, Body: body, Report: r.JSON(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("keep the report %s: %w", r.ID, err)
+		// What was found and done is worth more than its copy.
+		s.Log.Error("the report is not kept", "id", r.ID, "error", err)
 	}
 	return r, nil
 }
@@ -123,18 +124,14 @@ func Replay(ctx context.Context, j *journal.Journal, id string) (*report.Report,
 }
 
 // keepRecovery appends a new state of the recovery to the journal.
-func (s *session) keepRecovery(ctx context.Context) error {
-	if s.Journal == nil {
-		return nil
-	}
+func (s *session) keepRecovery(ctx context.Context) {
 	body, err := json.Marshal(s.in.Recovery)
+	if err == nil {
+		err = s.Journal.AppendRecovery(ctx, journal.Recovery{UpgradeID: s.in.UpgradeID, State: s.in.Recovery.State, At: s.present(), Body: body})
+	}
 	if err != nil {
-		return fmt.Errorf("write the recovery: %w", err)
+		s.Log.Error("the recovery is not kept", "state", s.in.Recovery.State, "error", err)
 	}
-	if err := s.Journal.AppendRecovery(ctx, journal.Recovery{UpgradeID: s.in.UpgradeID, State: s.in.Recovery.State, At: s.present(), Body: body}); err != nil {
-		return fmt.Errorf("keep the recovery: %w", err)
-	}
-	return nil
 }
 
 // windows tells what is going to be compared.

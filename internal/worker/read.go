@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -23,7 +24,8 @@ type history struct {
 	results      []query.Result                                 // the steps before the baseline
 	bounds       map[int]map[telemetry.Endpoint]baseline.Bounds // by signal
 	calibrations []baseline.Calibration
-	excluded     [][2]int // steps of earlier upgrades
+	excluded     [][2]int       // steps of earlier upgrades
+	unread       map[int]string // why, by signal
 	scrape       time.Duration
 }
 
@@ -125,10 +127,9 @@ func (s *session) readHistory(ctx context.Context) error {
 	if s.history.results, err = s.fetch(ctx, plan.Steps); err != nil {
 		return err
 	}
-	if s.history.excluded, err = s.knownUpgrades(ctx, whole.Window()); err != nil {
-		return err
-	}
-	return nil
+	s.history.unread = s.in.Unread
+	s.history.excluded, err = s.knownUpgrades(ctx, whole.Window())
+	return err
 }
 
 // chooseBounds reads the bucket totals of the history, picks every endpoint's bounds, and
@@ -238,6 +239,7 @@ func (s *session) look(ctx context.Context) error {
 	if err := s.superseded(ctx); err != nil {
 		return err
 	}
+	s.in.Unread = maps.Clone(s.history.unread)
 	end := max(0, min(s.stepOf(s.now), s.lastStep()))
 	plan, err := s.plan(s.grid(g.BaselineStart(), end), telemetry.Window{}, s.now)
 	if err != nil {
@@ -299,8 +301,11 @@ func (s *session) lastStep() int {
 	last := s.in.Geometry.Horizon
 	for _, a := range s.actions {
 		if !a.proved.IsZero() {
-			last = max(last, s.stepOf(a.proved)+s.in.Geometry.Guard+s.in.Geometry.Horizon+1)
+			last = max(last, s.stepOf(a.proved)+s.in.Geometry.Horizon+1)
 		}
+	}
+	if !s.replaced.IsZero() {
+		last = min(last, s.stepOf(s.replaced))
 	}
 	return last
 }

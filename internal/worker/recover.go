@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,21 +35,29 @@ func (s *session) recover(ctx context.Context) error {
 		return nil
 	}
 	for {
-		if err := s.look(ctx); err != nil {
-			return err
-		}
 		was := s.in.Recovery.State
 		s.in.Recovery = s.recovery(acted)
 		if s.in.Recovery.State != was {
 			s.Say(s.Progress.Recovery(s.in.Recovery))
-			if err := s.keepRecovery(ctx); err != nil {
-				return err
-			}
+			s.keepRecovery(ctx)
 		}
 		if !s.Wait || s.in.Recovery.State != report.RecoveryWatching {
 			return nil
 		}
 		if err := s.awaitStep(ctx, s.in.Complete+1); err != nil {
+			return err
+		}
+		err := s.look(ctx)
+		if message, ok := errors.AsType[*report.Message](err); ok && message.Exit == report.ExitCouldNot {
+			// The flag is off and proved; what is not known is only whether the numbers came back.
+			s.Say(s.Progress.Line("not read", message.Title+"; trying again"))
+			if s.present().After(s.stepTime(s.lastStep()).Add(2 * s.Rule.Windows.Step)) {
+				s.in.Recovery.State, s.in.Recovery.Detail = report.RecoveryUnclear, report.Word(message.Title)
+				return nil
+			}
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}

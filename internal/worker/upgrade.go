@@ -52,8 +52,8 @@ func rolloutOf(u telemetry.Upgrade, spans []telemetry.VersionSpan, now time.Time
 	return r
 }
 
-// superseded looks for a version that arrived after the upgrade was complete: looks end
-// there, and nothing is acted on, because the numbers are another version's.
+// superseded looks for a version that arrived after the upgrade had settled: looks end there,
+// and nothing is acted on, because the numbers are another version's.
 func (s *session) superseded(ctx context.Context) error {
 	if s.Rule.Upgrade == nil {
 		return nil
@@ -62,19 +62,30 @@ func (s *session) superseded(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.replaced = time.Time{}
-	current := map[string]bool{s.upgrade.To: true}
-	if s.upgrade.To == "" {
-		for _, span := range spans {
-			if !span.First.After(s.upgrade.At) && span.Last.After(s.upgrade.At) {
-				current[span.Version] = true
-			}
-		}
-	}
-	for _, span := range spans {
-		if span.First.After(s.upgrade.At) && !current[span.Version] && (s.replaced.IsZero() || span.First.Before(s.replaced)) {
-			s.replaced, s.replacedBy = span.First, span.Version
-		}
+	if next, ok := successor(spans, *s.upgrade, s.Rule.Windows.Guard); ok {
+		s.replaced, s.replacedBy = next.First, next.Version
+		s.warn(fmt.Sprintf("superseded: %s followed at %s, and looks end there", next.Version, stamp(next.First)))
 	}
 	return nil
+}
+
+// successor is the first span of another version that begins after the upgrade and its guard.
+// An upgrade that was told without its version led to the one that arrived last until then:
+// a scrape may see it a little after the time that was told.
+func successor(spans []telemetry.VersionSpan, u telemetry.Upgrade, guard time.Duration) (telemetry.VersionSpan, bool) {
+	settled := u.At.Add(guard)
+	current := u.To
+	var arrived time.Time
+	for _, span := range spans {
+		if u.To == "" && !span.First.After(settled) && span.First.After(arrived) {
+			current, arrived = span.Version, span.First
+		}
+	}
+	var next telemetry.VersionSpan
+	for _, span := range spans {
+		if span.First.After(settled) && span.Version != current && (next.First.IsZero() || span.First.Before(next.First)) {
+			next = span
+		}
+	}
+	return next, !next.First.IsZero() && current != ""
 }
