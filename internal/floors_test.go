@@ -32,6 +32,7 @@ var floors = map[string]struct {
 	"report":     {[]string{"telemetry", "stat", "rule", "baseline", "detect"}, "words and numbers of a judgement"},
 	"worker":     {[]string{"telemetry", "stat", "rule", "baseline", "detect", "query", "flags", "journal", "report", "suggest"}, "time and goroutines: the only room that reads, thinks and acts"},
 	"sim":        {[]string{"telemetry", "baseline"}, "made telemetry with a known truth; knows no verdict"},
+	"sim/peers":  {[]string{"stat"}, "judges of other tools, to measure against; nothing in the product imports it"},
 	"livetest":   {nil, "for tests only: starts real servers"},
 }
 

@@ -22,12 +22,8 @@ const (
 	Guard = 3
 	// Horizon is the last minute that any judge looks at, counted from the upgrade.
 	Horizon = 60
-	// Day is minutes. Judges that compare with earlier upgrades are given the same time of
-	// earlier days, on which nothing was upgraded and nothing was wrong.
-	Day = 1440
-	// Back is how many minutes before the upgrade a Series must hold for every judge to be
-	// able to judge: the three earlier upgrades of Keptn.
-	Back = 3*Day + Before
+	// Earlier is how many earlier upgrades of the same service a judge may want to see.
+	Earlier = 3
 )
 
 // quantile is the one that all tools are asked to watch.
@@ -41,6 +37,10 @@ type Series struct {
 	events, trials []float64
 	bounds         []float64   // finite upper bounds, seconds; nil for a ratio
 	cum            [][]float64 // cumulative counts, shape (minutes, len(bounds)+1); nil for a ratio
+
+	// Earlier are the same signal around earlier upgrades, the latest first, for the tools that
+	// compare with them. In measurements they are healthy upgrades at the same time of the days before.
+	Earlier []*Series
 }
 
 // NewRatio is a series of events per trial, upgrade minutes of which lie before the upgrade.
@@ -191,10 +191,12 @@ func (j Judge) Hear(s *Series) Hearing {
 // LineUp is every judge that driftwatch is compared with.
 func LineUp() []Judge {
 	return []Judge{
-		KayentaOnce(), KayentaTenTimes(),
+		KayentaOnce(), KayentaTenTimes(), Argo(0), Argo(3), Flagger(5), Flagger(10), PipeCD(), Keptn(),
+		Otava(), KaproSequential(), KaproChangePoint(), PeekedMannWhitney(), PeekedWelch(),
 	}
 }
 
 // NegativeControls are the methods that a harness must be able to fail: at their nominal 1 %
-// they alarm far more often. (research: Welch above 0.10, two proportions above 0.25 of
-// healthy endpoints at 50 requests a second)
+// they alarm far more often. (research/statistics.md: Welch on above 10 %, two proportions on
+// above 25 % of healthy endpoints at 50 requests a second.)
+func NegativeControls() []Judge { return []Judge{Welch30(), TwoProportion30()} }
