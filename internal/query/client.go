@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -153,9 +154,7 @@ func (c *Client) post(ctx context.Context, path string, header http.Header, body
 	if err != nil {
 		return nil, &Error{Err: ErrUnavailable, Detail: "the request cannot be built"}
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, classify(ctx, err)
@@ -169,7 +168,7 @@ func (c *Client) post(ctx context.Context, path string, header http.Header, body
 
 // statusError turns a refusal into an *Error.
 func statusError(resp *http.Response) *Error {
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) //nolint:errcheck // a refusal without its words is still one
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // a refusal without its words is still one
 	detail := strings.TrimSpace(string(text))
 	var answer struct{ Error string }
 	if json.Unmarshal(text, &answer) == nil && answer.Error != "" {

@@ -55,7 +55,7 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("credentials of the address not sent")
 			}
 			w.WriteHeader(tt.status)
-			io.WriteString(w, tt.body)
+			_, _ = io.WriteString(w, tt.body)
 		}))
 		c, err := New(Options{Address: strings.Replace(srv.URL, "//", "//reader:s3cret@", 1), Mode: RemoteRead})
 		if err != nil {
@@ -212,7 +212,7 @@ type matrixServer struct {
 
 func (m *matrixServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/api/v1/label/") {
-		io.WriteString(w, `{"status":"success","data":["shop"]}`)
+		_, _ = io.WriteString(w, `{"status":"success","data":["shop"]}`)
 		return
 	}
 	if r.URL.Path != "/api/v1/query_range" {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/klauspost/compress/snappy"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
@@ -66,7 +67,7 @@ func readRequest(metric string, ms []*labels.Matcher, from, to int64) []byte {
 		query = appendBytes(query, 3, string(m))
 	}
 	if metric != "" {
-		matcher(0, labels.MetricName, metric)
+		matcher(0, model.MetricNameLabel, metric)
 	}
 	for _, m := range ms {
 		// The numbers of labels.MatchType are those of LabelMatcher.Type: EQ, NEQ, RE, NRE.
@@ -151,7 +152,7 @@ func decodeStream(r io.Reader, dst sink, abort func()) (int64, error) {
 			}
 			frame, err := readFrame(br, buf)
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					readErr = err
 				}
 				return
@@ -214,7 +215,7 @@ func readFrame(r *bufio.Reader, buf []byte) ([]byte, error) {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -97,7 +98,7 @@ func (s *scanner) document() error {
 	if c, err := s.peek(); err == nil {
 		return truncated("%q after the end of the answer", c)
 	}
-	if s.err != nil && s.err != io.EOF {
+	if s.err != nil && !errors.Is(s.err, io.EOF) {
 		return truncated("answer: %v", s.err)
 	}
 	if s.out.status == "error" {
