@@ -48,7 +48,8 @@ func (f Faults) schedule(w World, service int) schedule {
 	out := make([]bool, minutes)
 	for range r.poisson(f.Outages * float64(w.Days)) {
 		at := r.IntN(minutes)
-		for m := at; m < min(at+1+r.IntN(longestOutage), minutes); m++ {
+		end := min(at+1+r.IntN(longestOutage), minutes)
+		for m := at; m < end; m++ {
 			out[m] = true
 		}
 	}

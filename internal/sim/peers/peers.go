@@ -36,7 +36,7 @@ type Series struct {
 	values         []float64 // one a minute; NaN where there is none
 	events, trials []float64
 	bounds         []float64   // finite upper bounds, seconds; nil for a ratio
-	cum            [][]float64 // cumulative counts, shape (minutes, len(bounds)+1); nil for a ratio
+	cum            [][]float64 // cumulative counts, shape (len(bounds)+1, minutes); nil for a ratio
 
 	// Earlier are the same signal around earlier upgrades, the latest first, for the tools that
 	// compare with them. In measurements they are healthy upgrades at the same time of the days before.
@@ -55,17 +55,14 @@ func NewRatio(upgrade int, events, trials []float64) *Series {
 }
 
 // NewLatency is a series of 0.99-quantiles of a histogram: cum are the requests of each minute
-// at most as slow as bounds (finite, seconds, ascending), the last element all requests, shape
-// (minutes, len(bounds)+1). events are the requests of a minute beyond the bound that
-// driftwatch counts at, for the judges that count. It panics if the lengths differ.
+// at most as slow as each of bounds (finite, seconds, ascending), and last all requests, shape
+// (len(bounds)+1, minutes). events are the requests of a minute beyond the bound that
+// driftwatch counts at, for the judges that count. It panics if the shapes do not fit.
 func NewLatency(upgrade int, bounds []float64, cum [][]float64, events []float64) *Series {
-	if len(events) != len(cum) {
-		panic("peers: events and counts of different lengths")
+	if len(cum) != len(bounds)+1 || len(events) != len(cum[len(bounds)]) {
+		panic("peers: counts do not fit bounds or events")
 	}
-	s := &Series{upgrade: upgrade, bounds: bounds, cum: cum, events: events, trials: make([]float64, len(cum))}
-	for i, c := range cum {
-		s.trials[i] = c[len(bounds)]
-	}
+	s := &Series{upgrade: upgrade, bounds: bounds, cum: cum, events: events, trials: cum[len(bounds)]}
 	s.fill()
 	return s
 }
@@ -92,12 +89,11 @@ func (s *Series) Over(from, to int) float64 {
 		return k / n
 	}
 	sum := make([]float64, len(s.bounds)+1)
-	for _, c := range s.cum[from+s.upgrade : to+s.upgrade] {
-		if math.IsNaN(c[len(s.bounds)]) {
-			continue
-		}
-		for b, v := range c {
-			sum[b] += v
+	for b, of := range s.cum {
+		for _, v := range of[from+s.upgrade : to+s.upgrade] {
+			if !math.IsNaN(v) {
+				sum[b] += v
+			}
 		}
 	}
 	r := stat.HistogramQuantile(quantile, s.bounds, sum, stat.Linear)

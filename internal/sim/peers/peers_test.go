@@ -9,7 +9,7 @@ import (
 func TestSeriesReadsAsPrometheusDoes(t *testing.T) {
 	bounds := []float64{0.1, 1}
 	s := NewLatency(1, bounds,
-		[][]float64{{98, 100, 100}, {0, 0, 0}, {98, 99, 100}, {90, 96, 100}},
+		[][]float64{{98, 0, 98, 90}, {100, 0, 99, 96}, {100, 0, 100, 100}},
 		[]float64{2, 0, 2, 10})
 	near(t, "half of the requests between 0.1 s and 1 s", s.Over(-1, 0), 0.55) // by hand: rank 99 of 98..100
 	near(t, "no requests", s.Over(0, 1), math.NaN())
