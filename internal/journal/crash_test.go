@@ -96,11 +96,19 @@ func TestKilled(t *testing.T) {
 	kept := map[string][]string{}
 	for round := range 8 {
 		cmd, lines := writer(t, path, "")
-		// The first ones may end while the journal is being made.
-		time.AfterFunc(time.Duration(5+random.IntN(15)*(1+2*round))*time.Millisecond, func() { _ = cmd.Process.Kill() })
-		for lines.Scan() {
+		// Killed a moment after so many entries, whatever the speed of the machine: at least 20
+		// of all rounds are outcomes. The first round ends while the journal is being made.
+		entries := round * (9 + random.IntN(6))
+		moment := time.Duration(random.IntN(2000)) * time.Microsecond
+		if entries == 0 {
+			time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
+		}
+		for n := 1; lines.Scan(); n++ {
 			what, id, _ := strings.Cut(lines.Text(), " ")
 			kept[what] = append(kept[what], id)
+			if n == entries {
+				time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
+			}
 		}
 		_ = cmd.Wait() // it was killed
 		j, err := Open(t.Context(), path)
