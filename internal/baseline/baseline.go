@@ -9,6 +9,7 @@ package baseline
 
 import (
 	"math"
+	"time"
 
 	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
@@ -24,6 +25,8 @@ type Geometry struct {
 	FirstLook int `json:"first_look"`
 	Horizon   int `json:"horizon"`
 	History   int `json:"history"` // from the upgrade back to the earliest placebo; 0 = none
+	// Day is the steps of a day, for the same-clock term; 0 = there is none.
+	Day int `json:"day,omitempty"`
 }
 
 // NewGeometry returns the windows of an upgrade in steps of the rule.
@@ -32,6 +35,7 @@ func NewGeometry(w rule.Windows, u telemetry.Upgrade) Geometry {
 	return Geometry{
 		Before: w.Steps(w.Before), Gap: max(0, gap), Guard: w.Steps(w.Guard),
 		FirstLook: w.Steps(w.FirstLook), Horizon: w.Steps(w.Horizon), History: w.Steps(w.History),
+		Day: w.Steps(24 * time.Hour),
 	}
 }
 
@@ -41,8 +45,18 @@ func (g Geometry) First() int { return -g.History - g.Gap - g.Before }
 // BaselineStart is the first step of the baseline window.
 func (g Geometry) BaselineStart() int { return -g.Gap - g.Before }
 
-// Stride is the distance between placebos: a third of the baseline.
-func (g Geometry) Stride() int { return max(1, g.Before/3) }
+// Stride is the distance between placebos: a third of the baseline, or the next smaller number
+// that divides a day, if it is at least three quarters of that, so that placebos of different
+// days lie at the same clock time. Baselines of 60, 45, 30, 15 and 12 steps need no rounding.
+func (g Geometry) Stride() int {
+	third := max(1, g.Before/3)
+	for s := third; g.Day > 0 && 4*s >= 3*third; s-- {
+		if g.Day%s == 0 {
+			return s
+		}
+	}
+	return third
+}
 
 // Looks is the number of looks from the first to the last.
 func (g Geometry) Looks() int { return max(0, g.Horizon-g.FirstLook+1) }
@@ -90,6 +104,19 @@ type Calibration struct {
 	// Scale is the median over placebos of s at the horizon: what an upgrade of this traffic
 	// can be told from.
 	Scale float64 `json:"scale"`
+
+	Days    int      `json:"days"`    // placebos at the clock time of the upgrade that it is adjusted by; 0 = it is not
+	Control bool     `json:"control"` // its differences are part of the mean that Against adjusts for
+	Against *Against `json:"against"` // nil: there are too few controls
+}
+
+// Against is the calibration with what the controls did as a second covariate: Looks, Maxima,
+// Minima and Scale as those of a Calibration, of the placebos at which there are enough controls.
+type Against struct {
+	Looks  []LookCalibration `json:"looks"`
+	Maxima []float64         `json:"maxima"`
+	Minima []float64         `json:"minima"`
+	Scale  float64           `json:"scale"`
 }
 
 // A LookCalibration is the adjustment and the scale at one look.
@@ -99,6 +126,15 @@ type LookCalibration struct {
 	LoadVar  float64 `json:"load_var"`  // of L over the placebos, 1/N
 	Tau2     float64 `json:"tau2"`      // variance of the adjusted difference beyond counting noise
 	Placebos int     `json:"placebos"`  // that this look could be made at
+
+	// The same of C, the mean difference of the controls. All are 0 where C is not adjusted for.
+	ControlSlope float64 `json:"control_slope,omitempty"`
+	ControlMean  float64 `json:"control_mean,omitempty"`
+	ControlVar   float64 `json:"control_var,omitempty"`
+	Covariance   float64 `json:"covariance,omitempty"` // of L and C
+
+	// Season is what the placebos of other days at the clock time of the upgrade did, shrunken.
+	Season float64 `json:"season,omitempty"`
 }
 
 // A Look is one comparison of post window and baseline, t steps after the upgrade.
@@ -106,13 +142,18 @@ type Look struct {
 	T    int     `json:"t"`
 	D    float64 `json:"d"`    // difference of (trimmed) mean log rates, post minus baseline
 	Load float64 `json:"load"` // L: log requests per step, post minus baseline
-	Adj  float64 `json:"adj"`  // D without what the load explains
+	V    float64 `json:"v"`    // variance of D that counting alone explains; 0 for level
+	Adj  float64 `json:"adj"`  // D without what the load and the time of day explain
 	S    float64 `json:"s"`    // its standard deviation
 	Z    float64 `json:"z"`
 
 	LoadSD float64 `json:"load_sd"` // |L - mean| in standard deviations of the placebos' L
 	Max    float64 `json:"max"`     // running maximum of w(t) z: what placebo maxima are compared with
 	Min    float64 `json:"min"`     // running maximum of -w(t) z
+
+	// Against is the same with what the controls did explained, too. AgainstControls fills it in;
+	// nil: there is nothing to compare with at this look.
+	Against *Adjusted `json:"against"`
 
 	// The gates J10, J5 and Jp: shares of the move that were not there shortly before the
 	// rollout began, and that are still there now (1 = all of it). NaN where it cannot be told.
@@ -125,6 +166,15 @@ type Look struct {
 	EventSteps int     `json:"event_steps"` // steps of the post window with an event
 	Missing    float64 `json:"missing"`     // share of post steps without data
 	Valid      bool    `json:"valid"`       // at most 20 % of either window missing, and D can be computed
+}
+
+// Adjusted is a difference without what its covariates explain, and where that stands.
+type Adjusted struct {
+	Adj float64 `json:"adj"`
+	S   float64 `json:"s"` // standard deviation of Adj
+	Z   float64 `json:"z"`
+	Max float64 `json:"max"` // running maximum of w(t) z
+	Min float64 `json:"min"` // running maximum of -w(t) z
 }
 
 // A Comparison is one metric of one endpoint after the upgrade against before it, at every

@@ -75,7 +75,7 @@ func looks(l *ledger, c *Calibration, g Geometry, last int) []Look {
 	if n <= 0 {
 		return nil
 	}
-	p := pair{ledger: l}
+	p := newPair(l)
 	p.refer(g.BaselineStart(), -g.Gap)
 	points := make([]point, n)
 	p.points(g.Guard, g.FirstLook, points)
@@ -93,7 +93,7 @@ func looks(l *ledger, c *Calibration, g Geometry, last int) []Look {
 			}
 		}
 		k := Look{
-			T: at, D: x.d, Load: x.load, Adj: math.NaN(), S: math.NaN(), Z: math.NaN(), LoadSD: math.NaN(),
+			T: at, D: x.d, Load: x.load, V: x.v, Adj: math.NaN(), S: math.NaN(), Z: math.NaN(), LoadSD: math.NaN(),
 			Events: post.events, Trials: post.trials, EventSteps: eventSteps,
 			Missing: post.missing(), Valid: !math.IsNaN(x.d),
 		}
@@ -106,7 +106,7 @@ func looks(l *ledger, c *Calibration, g Geometry, last int) []Look {
 		if c != nil && k.Valid {
 			cal := c.Looks[i]
 			k.LoadSD = cal.loadSD(x.load)
-			k.Adj, k.S = cal.adjust(x)
+			k.Adj, k.S = cal.adjust(x, 0)
 			k.Z = k.Adj / k.S
 			highest = max(highest, g.Weight(at)*k.Z)
 			lowest = max(lowest, -g.Weight(at)*k.Z)
@@ -124,14 +124,14 @@ type gates struct {
 	from, upTo     int // the steps [from, upTo) are in post
 	newest         int // steps that Jp looks at
 	far, near, end float64
-	post           stat.Sample
+	post           stat.Trimmed
 }
 
 func newGates(l *ledger, g Geometry) *gates {
 	end := -g.Gap
 	newest := max(1, g.Before/lastShare)
 	return &gates{
-		l: l, from: g.Guard, upTo: g.Guard, newest: newest,
+		l: l, from: g.Guard, upTo: g.Guard, newest: newest, post: stat.NewTrimmed(trim),
 		far:  l.mean(g.BaselineStart(), g.BaselineStart()+int(farShare*float64(g.Before))),
 		near: l.mean(end-max(1, g.Before/nearShare), end),
 		end:  l.mean(end-newest, end),
@@ -145,7 +145,7 @@ func (g *gates) at(t int) (j10, j5, jp float64) {
 		g.post.Add(r)
 	}
 	g.upTo = t
-	post := g.post.TrimmedMean(trim)
+	post := g.post.Mean()
 	move := post - g.far
 	if math.Abs(move) < leastMove {
 		return math.NaN(), math.NaN(), math.NaN()

@@ -94,9 +94,9 @@ func (l *ledger) rate(i, j int) float64 {
 	case l.told[j] == l.told[i]:
 		return math.NaN()
 	case l.level:
-		return math.Log((l.events[j] - l.events[i]) / float64(l.told[j]-l.told[i]))
+		return logOf((l.events[j] - l.events[i]) / float64(l.told[j]-l.told[i]))
 	}
-	return math.Log((l.events[j] - l.events[i] + 0.5) / (l.trials[j] - l.trials[i] + 1))
+	return logOf((l.events[j] - l.events[i] + 0.5) / (l.trials[j] - l.trials[i] + 1))
 }
 
 // A span is what a window [from, to) holds.
@@ -134,27 +134,26 @@ func (s span) missing() float64 {
 
 // enough reports whether at most a fifth of s is missing.
 func (s span) enough() bool {
-	n := s.to - s.from
-	return n > 0 && float64(n-s.covered) <= maxMissing*float64(n)
+	return enough(s.covered, s.to-s.from)
+}
+
+// enough reports whether at most a fifth of n steps are not covered.
+func enough(covered, n int) bool {
+	return n > 0 && float64(n-covered) <= maxMissing*float64(n)
 }
 
 // rawRate is the log of events over trials of s.
-func (s span) rawRate() float64 { return math.Log((s.events + 0.5) / (s.trials + 1)) }
+func (s span) rawRate() float64 { return logOf((s.events + 0.5) / (s.trials + 1)) }
 
 // load is the log of trials per covered step of s.
-func (s span) load() float64 { return math.Log((s.trials + 1) / float64(s.covered)) }
+func (s span) load() float64 { return logOf((s.trials + 1) / float64(s.covered)) }
 
 // addBlocks puts the log rates of the whole blocks of [from, to) into x, beginning with block
 // number done, and returns how many there are now.
-func (l *ledger) addBlocks(x *stat.Sample, from, to, done int) int {
-	blocks := (to - from) / l.block
-	for ; done < blocks; done++ {
-		i := from + done*l.block - l.first
-		if i < 0 || i >= len(l.rates) {
-			continue
-		}
-		if r := l.rates[i]; !math.IsNaN(r) {
-			x.Add(r)
+func (l *ledger) addBlocks(x *stat.Trimmed, from, to, done int) int {
+	for blocks := (to - from) / l.block; done < blocks; done++ {
+		if i := from + done*l.block - l.first; i >= 0 && i < len(l.rates) && l.rates[i] == l.rates[i] {
+			x.Add(l.rates[i])
 		}
 	}
 	return done
@@ -174,8 +173,12 @@ type pair struct {
 	trimmed   float64 // mean log rate of the reference's blocks; NaN: too few
 	sums      float64 // log rate of the reference's sums
 	refLoad   float64
-	sample    stat.Sample // blocks of the post window
-	scratch   stat.Sample
+	before    stat.Trimmed // blocks of the reference
+	after     stat.Trimmed // blocks of the post window
+}
+
+func newPair(l *ledger) *pair {
+	return &pair{ledger: l, before: stat.NewTrimmed(trim), after: stat.NewTrimmed(trim)}
 }
 
 // refer sets the window that the next points are differences to.
@@ -183,10 +186,10 @@ func (p *pair) refer(from, to int) {
 	p.reference = p.span(from, to)
 	p.trimmed, p.sums, p.refLoad = math.NaN(), math.NaN(), math.NaN()
 	if p.block <= trimBlock {
-		p.scratch.Reset()
-		p.addBlocks(&p.scratch, from, to, 0)
-		if p.scratch.Len() >= fewBlocks {
-			p.trimmed = p.scratch.TrimmedMean(trim)
+		p.before.Reset()
+		p.addBlocks(&p.before, from, to, 0)
+		if p.before.Len() >= fewBlocks {
+			p.trimmed = p.before.Mean()
 		}
 	}
 	if p.reference.told > 0 {
@@ -202,35 +205,43 @@ func (p *pair) refer(from, to int) {
 // trimmed means of block log rates, else that of the log rates of the sums; a level is always
 // the former, of as many steps as there are.
 func (p *pair) points(from, to int, out []point) {
-	p.sample.Reset()
-	done, mean, meanOf := 0, math.NaN(), 0
-	ref := p.reference
-	for i := range out {
-		out[i] = point{d: math.NaN()}
-		post := p.span(from, to+i)
+	p.after.Reset()
+	l, ref := p.ledger, p.reference
+	can := ref.enough() && ref.told > 0
+	few := fewBlocks
+	if l.level {
+		few = 1
+	}
+	noise := 1 / (ref.events + 0.5)
+	done := 0
+	i := l.clip(from)
+	for n := range out {
+		out[n] = point{d: math.NaN()}
 		if p.block <= trimBlock {
-			done = p.addBlocks(&p.sample, from, to+i, done)
+			done = p.addBlocks(&p.after, from, to+n, done)
 		}
-		if !ref.enough() || !post.enough() || ref.told == 0 || post.told == 0 {
+		j := l.clip(to + n)
+		if !can || j <= i || l.told[j] == l.told[i] {
 			continue
 		}
-		few := fewBlocks
-		if p.level {
-			few = 1
+		covered := int(l.covered[j] - l.covered[i])
+		if !enough(covered, to+n-from) {
+			continue
 		}
-		if n := p.sample.Len(); n >= few && !math.IsNaN(p.trimmed) {
-			if n != meanOf {
-				mean, meanOf = p.sample.TrimmedMean(trim), n
+		trials := l.trials[j] - l.trials[i] + 1
+		if p.after.Len() >= few && !math.IsNaN(p.trimmed) {
+			if out[n].d = p.after.Mean() - p.trimmed; math.Abs(out[n].d) < leastMove {
+				out[n].d = 0
 			}
-			out[i].d = mean - p.trimmed
-		} else if !p.level {
-			out[i].d = post.rawRate() - p.sums
+		} else if !l.level {
+			out[n].d = logOf((l.events[j]-l.events[i]+0.5)/trials) - p.sums
 		}
-		if p.level {
+		if l.level {
 			continue
 		}
-		out[i].load = post.load() - p.refLoad
-		out[i].v = (1 + float64(ref.covered)/float64(post.covered)) / (ref.events + 0.5)
+		share := 1 / float64(covered)
+		out[n].load = logOf(trials*share) - p.refLoad
+		out[n].v = (1 + float64(ref.covered)*share) * noise
 	}
 }
 

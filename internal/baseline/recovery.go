@@ -50,7 +50,7 @@ func Recover(t telemetry.Track, g Geometry, w Watch, exclude [][2]int) Recovery 
 		block = blockOf(l.eventsPerStep(g))
 	}
 	l.setBlock(block)
-	p := pair{ledger: l}
+	p := newPair(l)
 	start := w.Proof + g.Guard
 	// at returns the two differences with the upgrade at step s.
 	at := func(s int) (fallen, above point) {
@@ -88,12 +88,17 @@ func Recover(t telemetry.Track, g Geometry, w Watch, exclude [][2]int) Recovery 
 // rank is the share of placebos whose standardised adjusted difference, times sign, is at
 // least that of x.
 func rank(null []point, x point, sign float64) float64 {
-	c := regress(null)
-	z := make([]float64, len(null))
+	at := column{d: make([]float64, len(null)), load: make([]float64, len(null)), v: make([]float64, len(null))}
 	for i, p := range null {
-		z[i] = sign * (p.d - c.Slope*p.load) / scale(p.v+c.Tau2)
+		at.d[i], at.load[i], at.v[i] = p.d, p.load, p.v
+	}
+	z := make([]float64, len(null))
+	c := at.regress(z)
+	c.Tau2 = at.excess(z)
+	for i := range z {
+		z[i] *= sign / scale(at.v[i]+c.Tau2)
 	}
 	slices.Sort(z)
-	adj, s := c.adjust(x)
+	adj, s := c.adjust(x, 0)
 	return stat.RankP(z, sign*adj/s)
 }

@@ -33,26 +33,13 @@ func (s *Sample) Reset() { s.sorted = s.sorted[:0] }
 func (s *Sample) Len() int { return len(s.sorted) }
 
 // Add puts v into s.
-func (s *Sample) Add(v float64) {
-	// Inserting from the end beats a binary search and a copy on the 60 values of a window.
-	s.sorted = append(s.sorted, v)
-	i := len(s.sorted) - 1
-	for ; i > 0 && s.sorted[i-1] > v; i-- {
-		s.sorted[i] = s.sorted[i-1]
-	}
-	s.sorted[i] = v
-}
+func (s *Sample) Add(v float64) { s.sorted = insert(s.sorted, v) }
 
 // TrimmedMean is TrimmedMean of the values in s.
 func (s *Sample) TrimmedMean(trim float64) float64 {
-	if !(trim >= 0 && trim < 0.5) {
-		panic("stat: trim must be in [0, 0.5)")
-	}
+	checkTrim(trim)
 	m := len(s.sorted)
-	k := int(trim * float64(m))
-	if k == 0 && trim > 0 && m >= 3 {
-		k = 1
-	}
+	k := trimmedAt(trim, m)
 	kept := s.sorted[k : m-k]
 	sum := 0.0
 	for _, v := range kept {
