@@ -130,6 +130,45 @@ type ShortTest struct {
 	counts *countTest
 }
 
+// Lacks says what keeps the signal of s from being tested, and how much of it there is and is
+// needed: "steps", "requests", "buckets"; "" if nothing does. Signals that may only not fall
+// take a "history".
+func (s ShortSeries) Lacks(signal rule.Signal, g Geometry, through int) (of string, have, need float64) {
+	from, to, start, end := g.ShortWindows()
+	before, after := steps(from, to), steps(start, min(end, through))
+	if signal.Direction == rule.Down {
+		return "history", 0, 1
+	}
+	if signal.Kind == rule.Gauge {
+		pre, post := present(logsOf(s.pick(s.Events, before))), present(logsOf(s.pick(s.Events, after)))
+		if n := float64(len(pre)); n < minGaugeBefore {
+			return "steps", n, minGaugeBefore
+		}
+		if n := float64(len(post)); n < MinShortAfter {
+			return "steps", n, MinShortAfter
+		}
+		return "", 0, 0
+	}
+	n, bucket := s.Trials, -1
+	if signal.Kind == rule.Histogram {
+		n = s.values()
+		bucket = shortBound(s.Bounds, s.sums(before), shortLevels[0].level, -1)
+	}
+	r := newCountRow(s.pick(n, before), s.pick(n, before), s.pick(n, after), s.pick(n, after))
+	switch {
+	case r.n0 < minCountBefore:
+		return "requests", r.n0, minCountBefore
+	case r.n1 < minCountAfter:
+		return "requests", r.n1, minCountAfter
+	case signal.Kind == rule.Histogram && bucket < 0:
+		return "buckets", 0, 1
+	}
+	if told := r.usableGroups(); len(told) < MinShortAfter {
+		return "steps", float64(len(told)), MinShortAfter
+	}
+	return "", 0, 0
+}
+
 // A ShortFamily is all tests of one upgrade, judged together.
 type ShortFamily struct {
 	Before, After int // steps: from the first one with data to the upgrade; of the post window

@@ -197,6 +197,17 @@ func newCountRow(k0, n0, k1, n1 []float64) countRow {
 	return r
 }
 
+// usableGroups are the groups after with a trial in them.
+func (r countRow) usableGroups() []int {
+	var out []int
+	for g, n := range r.trials {
+		if n >= 1 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
 // A countTest is the consensus test of one countRow (docs/statistics.md, "Short history:
 // counts").
 type countTest struct {
@@ -229,11 +240,7 @@ func countTests(rows []countRow, all bool) []countTest {
 	for i, r := range rows {
 		t := &out[i]
 		t.row = r
-		for g, n := range r.trials {
-			if n >= 1 {
-				t.groups = append(t.groups, g)
-			}
-		}
+		t.groups = r.usableGroups()
 		t.usable = r.n0 >= minCountBefore && r.n1 >= minCountAfter && len(t.groups) >= max(1, min(2, len(r.trials)))
 		t.phiOwn = r.dispersion()
 		t.df = phiWeight

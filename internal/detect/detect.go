@@ -122,6 +122,11 @@ type Input struct {
 	// WrittenAt is, per flag index, the step in which driftwatch turned the flag off: looks at
 	// rows of that flag end there.
 	WrittenAt map[int]int
+
+	// Short is what the short tier compares; nil where any endpoint has placebos enough.
+	Short        []baseline.ShortSeries
+	Waiting      bool // later looks will follow: the short tier, which looks once, waits for the last
+	JudgedBefore bool // the upgrade was judged by the short tier before
 }
 
 // Lacking is one metric of one endpoint that cannot be compared.
@@ -205,4 +210,5 @@ type Judgement struct {
 	Placebos       int    // of the endpoint with the fewest that is in use
 	Pooled         int    // of the smallest pool in use
 	Warnings       []string
+	Short          *Short // not nil: judged without history
 }

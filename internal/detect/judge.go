@@ -47,6 +47,9 @@ const restartControls = 3
 // order of the verdicts of a row is the decision table of docs/design.md.)
 func Judge(in Input) Judgement {
 	f := assemble(in)
+	if f.isShort() {
+		return f.judgeShort()
+	}
 	f.rank()
 	for look := range f.looks {
 		f.look(look)
@@ -165,6 +168,9 @@ func assemble(in Input) *family {
 	for _, l := range in.Lacking {
 		r := at(l.Endpoint, l.Signal)
 		r.lacking = append(r.lacking, l)
+	}
+	for _, s := range in.Short {
+		at(s.Endpoint, s.Signal)
 	}
 	// A signal that could not be read may be one that any endpoint has.
 	for signal := range in.Unread {
