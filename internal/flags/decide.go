@@ -160,11 +160,32 @@ func (in DecideInput) byEvidence(rows []detect.Row) Decision {
 	if !slices.ContainsFunc(sure, func(r detect.Row) bool { return r.StillThere }) {
 		return refuse(ReasonGoneAgain, "the rise went away by itself")
 	}
-	if in.Judgement.Tier == "short" {
-		return refuse(ReasonShortHistory, "the history is too short to act on")
+	if d := in.byHistory(sure); d.Outcome != NoAction {
+		return d
 	}
 	if !in.Judgement.RestartCovered && !in.Rule.ActWithoutControls {
 		return refuse(ReasonNoControls, "a restart alone may do this: fewer than 3 endpoints without the flag were judged (act_without_controls is false)")
+	}
+	return Decision{}
+}
+
+// byHistory refuses what was judged without history, unless the rule allows to act on that
+// and one of the rows is as sure as it takes.
+func (in DecideInput) byHistory(rows []detect.Row) Decision {
+	if in.Judgement.Tier != "short" {
+		return Decision{}
+	}
+	s := in.Judgement.Short
+	switch {
+	case !in.Rule.ActOnShortHistory || s == nil:
+		return refuse(ReasonShortHistory, "the history is too short to act on (act_on_short_history is false)")
+	case s.Again:
+		return refuse(ReasonShortHistory, "without history an upgrade is acted on at its first judgement only, and it was judged before")
+	case s.Before < detect.ActShortBefore:
+		return refuse(ReasonShortHistory, "%d steps before the upgrade are too few to act on, needed are %d", s.Before, detect.ActShortBefore)
+	case !slices.ContainsFunc(rows, func(r detect.Row) bool { return s.MayAct(r.Q) }):
+		return refuse(ReasonShortHistory, "without history this is not sure enough to act on (q %.2g, needed %.2g and less than a fifth of the best of %d places inside the baseline, %.2g)",
+			rows[0].Q, detect.ActShortLevel, s.Guard.Places, s.Guard.Least)
 	}
 	return Decision{}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/driftwatch/driftwatch/internal/baseline"
 	"github.com/driftwatch/driftwatch/internal/detect"
 	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
@@ -45,6 +46,19 @@ func sound() DecideInput {
 	}
 }
 
+// short makes the judgement one without history, 20 steps before the upgrade and q 0.001.
+func short(allowed bool, change func(in *DecideInput)) func(in *DecideInput) {
+	return func(in *DecideInput) {
+		in.Rule.ActOnShortHistory = allowed
+		in.Judgement.Tier = "short"
+		in.Judgement.Short = &detect.Short{Before: 20, After: 3, Tests: 8, Guard: baseline.ShortGuard{Run: true, Places: 18, Least: 0.8}}
+		in.Judgement.Rows[0].Q = 0.001
+		if change != nil {
+			change(in)
+		}
+	}
+}
+
 func TestDecide(t *testing.T) {
 	percent := func(x float64) *float64 { return &x }
 	tests := []struct {
@@ -76,7 +90,14 @@ func TestDecide(t *testing.T) {
 			in.Judgement.Rows[0].StillThere = false
 			in.Judgement.Rows = append(in.Judgement.Rows, detect.Row{Flag: 0, Verdict: detect.Regressed, QAct: 0.02, StillThere: true})
 		}, Refused, ReasonGoneAgain, ""},
-		{"short history", func(in *DecideInput) { in.Judgement.Tier = "short" }, Refused, ReasonShortHistory, ""},
+		{"short history", short(false, nil), Refused, ReasonShortHistory, "act_on_short_history"},
+		{"short history that may be acted on", short(true, nil), Act, "", ""},
+		{"short history at its level", short(true, func(in *DecideInput) { in.Judgement.Rows[0].Q = 0.01 }), Act, "", ""},
+		{"short history and a wide level", short(true, func(in *DecideInput) { in.Rule.Alpha.Act, in.Judgement.Rows[0].Q = 0.05, 0.011 }), Refused, ReasonShortHistory, "0.011"},
+		{"short history of 19 steps", short(true, func(in *DecideInput) { in.Judgement.Short.Before = 19 }), Refused, ReasonShortHistory, "19 steps"},
+		{"short history with the same move in it", short(true, func(in *DecideInput) { in.Judgement.Short.Guard.Least = 0.004 }), Refused, ReasonShortHistory, "0.004"},
+		{"short history judged again", short(true, func(in *DecideInput) { in.Judgement.Short.Again = true }), Refused, ReasonShortHistory, "before"},
+		{"short history without controls", short(true, func(in *DecideInput) { in.Judgement.RestartCovered = false }), Refused, ReasonNoControls, ""},
 		{"no controls", func(in *DecideInput) { in.Judgement.RestartCovered = false }, Refused, ReasonNoControls, "act_without_controls"},
 		{"no controls, allowed", func(in *DecideInput) { in.Judgement.RestartCovered, in.Rule.ActWithoutControls = false, true }, Act, "", ""},
 
