@@ -247,6 +247,8 @@ func warningText(w string) string {
 		detect.CannotBeConfirmedAlone: "the history is too small to confirm one endpoint on its own",
 		detect.EffectUnknown:          "it moved, but by how much cannot be told",
 		detect.OriginUnknown:          "whether it began before the upgrade, or is still there, cannot be told: those steps are missing",
+		detect.ShortHistory:           "there is no history to calibrate on: how much the service moves by itself is told by the steps before the upgrade alone",
+		detect.VeryShortBaseline:      "there are fewer than 12 steps before the upgrade",
 		detect.NoRestartInCalibration: "nothing in the history was restarted by a rollout, and there are no controls that show what a restart alone does",
 	}[w]
 	if words == "" {
@@ -388,7 +390,7 @@ func reasonText(a Action) string {
 	case ReasonPath:
 		return "the rule's upgrade path does not name it"
 	case ReasonShortHistory:
-		return "the history is short, and the rule does not allow to act on that"
+		return "there is too little history to act on"
 	case "":
 		return "no reason was recorded"
 	}
@@ -699,7 +701,12 @@ func (r *Report) evidence(in Input) []Evidence {
 		}
 	}
 	if len(rows) > 0 {
-		add("began_with_upgrade", true, "%s had not risen shortly before the rollout began", r.names(rows))
+		if short := in.Judgement.Short; short == nil {
+			add("began_with_upgrade", true, "%s had not risen shortly before the rollout began", r.names(rows))
+		} else {
+			add("own_baseline", short.Guard.Holds(short.P), "the same comparison was made at %d places among the %d steps before the upgrade; the smallest p of any is %.2g, that of the upgrade %.2g",
+				short.Guard.Places, short.Before, short.Guard.Least, short.P)
+		}
 		if n := in.Judgement.Placebos; n > 0 {
 			history := "its history"
 			if r.Calibration.History == "generated" {

@@ -197,11 +197,11 @@ func (s *session) watch(ctx context.Context) error {
 	}
 }
 
-// over reports whether the last look has been made, or should have been long enough ago that
-// its steps will not become complete any more.
+// over reports whether the last look has been made (without history, the only one), or
+// should have been long enough ago that its steps will not become complete any more.
 func (s *session) over() bool {
 	g := s.in.Geometry
-	return s.in.Complete >= g.Horizon || s.present().After(s.stepTime(g.Horizon).Add(max(2*s.Rule.Windows.Step, 2*s.history.scrape)))
+	return s.judged.Short != nil || s.in.Complete >= g.Horizon || s.present().After(s.stepTime(g.Horizon).Add(max(2*s.Rule.Windows.Step, 2*s.history.scrape)))
 }
 
 // awaitStep waits until step k-1 is over and its last scrape has had time to arrive.

@@ -33,6 +33,10 @@ type Inputs struct {
 	Unread       map[int]string     `json:"unread"`
 	WrittenAt    map[int]int        `json:"written_at"`
 
+	Short        []baseline.ShortSeries `json:"short,omitempty"`         // where there is no history
+	Waiting      bool                   `json:"waiting,omitempty"`       // for later looks
+	JudgedBefore bool                   `json:"judged_before,omitempty"` // without history
+
 	Actions  []report.Action `json:"actions"`
 	Recovery report.Recovery `json:"recovery"`
 	Failure  *report.Message `json:"failure"`
@@ -81,6 +85,7 @@ func (in *Inputs) judge(r *rule.Rule, calibrations []baseline.Calibration) detec
 	return detect.Judge(detect.Input{
 		Rule: r, Upgrade: *in.Upgrade, Geometry: in.Geometry, Complete: in.Complete,
 		Comparisons: comparisons, Unread: in.Unread, Lacking: in.Lacking, WrittenAt: in.WrittenAt,
+		Short: in.Short, Waiting: in.Waiting, JudgedBefore: in.JudgedBefore,
 	})
 }
 

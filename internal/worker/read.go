@@ -263,6 +263,9 @@ func (s *session) look(ctx context.Context) error {
 	if err := s.knownMetrics(ctx, results); err != nil {
 		return err
 	}
+	if err := s.short(ctx, results); err != nil {
+		return err
+	}
 	s.judged = s.in.judge(s.Rule, s.history.calibrations)
 	return nil
 }
@@ -331,16 +334,7 @@ func (s *session) tracks(results []query.Result) ([]telemetry.Track, []baseline.
 	var tracks []telemetry.Track
 	var lacks []baseline.Lack
 	for signal, sig := range s.Rule.Signals {
-		var of, per []*telemetry.Counts
-		for i := range results {
-			switch r := &results[i]; {
-			case r.Read.Signal != signal:
-			case r.Read.Part == query.Per:
-				per = append(per, &r.Counts)
-			default:
-				of = append(of, &r.Counts)
-			}
-		}
+		of, per := countsOf(results, signal)
 		t, l := baseline.Tracks(signal, sig, s.history.bounds[signal], of, per)
 		tracks, lacks = append(tracks, t...), append(lacks, l...)
 	}
