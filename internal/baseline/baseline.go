@@ -79,6 +79,8 @@ type Buckets struct {
 	Bounds   []float64          `json:"bounds"` // the finite ones, seconds, ascending; shape (B)
 	Before   []float64          `json:"before"` // shape (B+1), the last is the count of all
 	After    []float64          `json:"after"`  // shape (B+1)
+
+	Exponential bool `json:"exponential,omitempty"` // the buckets of a native histogram, not custom ones
 }
 
 // A Calibration is what the history of one metric of one endpoint says about how it moves

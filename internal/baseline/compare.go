@@ -204,7 +204,11 @@ func (b *Buckets) quantile(q float64, after bool) (value, atLeast float64) {
 	if after {
 		cum = b.After
 	}
-	r := stat.HistogramQuantile(q, b.Bounds, cum, stat.InterpolationFor(q))
+	how := stat.InterpolationFor(q)
+	if b.Exponential {
+		how = stat.Exponential
+	}
+	r := stat.HistogramQuantile(q, b.Bounds, cum, how)
 	return r.Value, r.AtLeast
 }
 

@@ -260,7 +260,7 @@ func SumBuckets(signal int, c *telemetry.Counts, g Geometry, through int) []Buck
 		r := &c.Rows[i]
 		b := Buckets{
 			Endpoint: r.Endpoint, Signal: signal, Bounds: slices.Clone(r.Bounds[:max(0, len(r.Bounds)-1)]),
-			Before: make([]float64, len(r.Steps)), After: make([]float64, len(r.Steps)),
+			Before: make([]float64, len(r.Steps)), After: make([]float64, len(r.Steps)), Exponential: r.Exponential,
 		}
 		for j, steps := range r.Steps {
 			b.Before[j] = sum(steps, g.BaselineStart()-c.Grid.First, -g.Gap-c.Grid.First)

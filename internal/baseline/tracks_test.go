@@ -238,6 +238,21 @@ func TestSumBuckets(t *testing.T) {
 	if got = SumBuckets(1, c, g, 1); !equal(got[1].After, []float64{0, 0}) {
 		t.Errorf("before the first step of the post window it holds %v", got[1].After)
 	}
+	if got[1].Exponential {
+		t.Error("classic buckets are said to be exponential")
+	}
+	// Four requests in (1, 4]: the median of an exponential bucket is 2, of a classic one 2.5.
+	c.Rows[1] = telemetry.CountRow{
+		Endpoint: telemetry.NewEndpoint("h"), Bounds: []float64{1, 4, inf}, Exponential: true,
+		Steps: [][]float64{{0, 0, 0, 0, 0, 0, 0, 0}, {0, 1, 3, 0, 0, 3, 0, 0}, {0, 1, 3, 0, 0, 3, 0, 0}},
+	}
+	if v, _ := SumBuckets(1, c, g, 9)[1].quantile(0.5, false); math.Abs(v-2) > 1e-12 {
+		t.Errorf("median of an exponential bucket %v, want 2", v)
+	}
+	c.Rows[1].Exponential = false
+	if v, _ := SumBuckets(1, c, g, 9)[1].quantile(0.5, false); v != 2.5 {
+		t.Errorf("median of a classic bucket %v, want 2.5", v)
+	}
 }
 
 func wantTracks(t *testing.T, got, want []telemetry.Track) {

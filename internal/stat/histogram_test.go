@@ -10,9 +10,21 @@ var defaultBounds = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 // The histogram of statistics.md section 7.
 var goldenCum = []float64{0, 2, 30, 220, 610, 902, 968, 989, 998, 1000, 1000, 1000}
 
+// nativeGolden is the native histogram of schema 3 of statistics.md section 7: bounds
+// 2^(-8/8) to 2^(8/8), nothing below the first.
+func nativeGolden() (bounds, cum []float64) {
+	n := 0.0
+	for i, c := range []float64{0, 5, 9, 20, 40, 80, 120, 160, 180, 150, 100, 60, 40, 20, 10, 4, 2} {
+		n += c
+		bounds, cum = append(bounds, math.Exp2(float64(i-8)/8)), append(cum, n)
+	}
+	return bounds, append(cum, n)
+}
+
 func TestHistogramQuantile(t *testing.T) {
 	nan := math.NaN()
 	overflow := append(append([]float64{}, goldenCum[:11]...), 1010)
+	native, nativeCum := nativeGolden()
 	tests := []struct {
 		name        string
 		q           float64
@@ -30,6 +42,11 @@ func TestHistogramQuantile(t *testing.T) {
 		{"power law", .95, defaultBounds, goldenCum, PowerLaw, Reading{Value: .3792591249252657}},
 		{"power law", .99, defaultBounds, goldenCum, PowerLaw, Reading{Value: 1.0525634671554984}},
 		{"power law in the last bucket with requests", .9995, defaultBounds, goldenCum, PowerLaw, Reading{Value: 5}},
+		{"exponential", .5, native, nativeCum, Exponential, Reading{Value: .94660426890647}},
+		{"exponential", .9, native, nativeCum, Exponential, Reading{Value: 1.2526644386241277}},
+		{"exponential", .99, native, nativeCum, Exponential, Reading{Value: 1.6245047927124707}},
+		{"exponential bucket from 0 is linear", .95, []float64{1, 2}, []float64{100, 100, 100}, Exponential, Reading{Value: .95}}, // by hand
+		{"exponential, half of a bucket", .5, []float64{1, 4}, []float64{0, 10, 10}, Exponential, Reading{Value: 2}},              // by hand
 		{"beyond the last bound there is no number", .995, defaultBounds, overflow, PowerLaw, Reading{Value: nan, AtLeast: 10}},
 		{"beyond the last bound, linear", .995, defaultBounds, overflow, Linear, Reading{Value: nan, AtLeast: 10}},
 		{"a bucket from 0 is linear", .95, []float64{1, 2}, []float64{100, 100, 100}, PowerLaw, Reading{Value: .95}}, // by hand
@@ -54,7 +71,7 @@ func TestInterpolationFor(t *testing.T) {
 
 // More requests slower than a quantile never lower it.
 func TestHistogramQuantileIsMonotone(t *testing.T) {
-	for _, how := range []Interpolation{Linear, PowerLaw} {
+	for _, how := range []Interpolation{Linear, PowerLaw, Exponential} {
 		for _, q := range []float64{.5, .9, .95, .99, .999} {
 			last := HistogramQuantile(q, defaultBounds, goldenCum, how).Value
 			for slow := 1; slow < 400; slow++ {

@@ -118,6 +118,9 @@ type CountRow struct {
 	// Bounds are the upper bounds of a histogram, seconds, ascending, last +Inf; nil for
 	// counters and gauges.
 	Bounds []float64
+	// Exponential says that Bounds are those of a native histogram with exponential buckets, of
+	// which empty ones are left out.
+	Exponential bool
 	// Steps are shape (max(1, len(Bounds)), Grid.Len): increments of a counter, cumulative
 	// over the bounds as in a Prometheus histogram, or the last value of a gauge within the
 	// step. NaN where nothing trustworthy was measured; a step is missing for all bounds of a
