@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -407,6 +410,37 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 		}
 		if r := run(t, dir, "check", "--rules", "rule.yaml", "--prometheus", w.server.URL, "--act"); r.code != 2 {
 			t.Errorf("--act without a journal: exit %d", r.code)
+		}
+	})
+
+	t.Run("an interrupt leaves nothing half-written", func(t *testing.T) {
+		dir := w.folder(t, "no-change")
+		soon := fmt.Sprint(time.Now().Add(-10 * time.Minute).Unix())
+		cmd := exec.CommandContext(t.Context(), binary, "check", "--wait", "--act", "--at", soon)
+		cmd.Dir = dir
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() && !strings.Contains(lines.Text(), "look ") {
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		last := ""
+		for lines.Scan() {
+			last = lines.Text()
+		}
+		exit, ok := errors.AsType[*exec.ExitError](cmd.Wait())
+		if !ok || exit.ExitCode() != 130 || !strings.Contains(last, "nothing is half-written") {
+			t.Errorf("exit %v, last line %q", exit, last)
+		}
+		if readFile(t, filepath.Join(dir, "flags.json")) != flagFile {
+			t.Error("the flag file changed")
 		}
 	})
 
