@@ -1,7 +1,7 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build demo test check live bench fuzz clean
+.PHONY: build demo test check live bench compare fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
@@ -53,6 +53,11 @@ live: build bin/demo
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./internal/...
+
+# driftwatch and the judges of other tools on the same simulated upgrades. The table goes into
+# docs/statistics.md too, unless ARGS are given; ARGS='-services 20' takes a minute.
+compare:
+	go run ./internal/sim/cmd/compare $(or $(ARGS),-markdown docs/statistics.md)
 
 fuzz:
 	@for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \

@@ -53,8 +53,22 @@ func newDriftwatch(s *sim.Service, at int) *driftwatch {
 	for e := range s.World.Rates {
 		d.endpoints = append(d.endpoints, s.Endpoint(e))
 	}
-	for _, t := range s.History(at) {
-		c := baseline.Calibrate(t, d.geometry, nil)
+	history := s.History(at)
+	controls := make(map[telemetry.Metric]*baseline.Controls)
+	for _, t := range history {
+		if _, ok := controls[t.Metric]; ok {
+			continue
+		}
+		var untouched []telemetry.Track
+		for _, o := range history {
+			if o.Metric == t.Metric && r.FlagOf(o.Endpoint.Values(), r.Signals[o.Signal].Name) < 0 {
+				untouched = append(untouched, o)
+			}
+		}
+		controls[t.Metric] = baseline.NewControls(untouched, d.geometry, nil)
+	}
+	for _, t := range history {
+		c := controls[t.Metric].Calibrate(t, d.geometry, nil)
 		d.calibrations[trackKey{t.Endpoint, t.Metric}] = &c
 	}
 	return d
@@ -77,6 +91,7 @@ func (d *driftwatch) hear(deploy *sim.Deploy) []peers.Hearing {
 		in.Comparisons = append(in.Comparisons,
 			baseline.Compare(t, c, d.geometry, b, d.rule.Signals[t.Signal].Quantile, in.Complete))
 	}
+	baseline.AgainstControls(in.Comparisons, d.geometry)
 	place := make(map[telemetry.Endpoint]int)
 	for i, e := range d.endpoints {
 		place[e] = i

@@ -42,10 +42,13 @@ type Row struct {
 	Excess Difference
 }
 
-// Passed reports whether driftwatch is better than the judge: the 95 % interval of Excess, by
-// services, lies above 0. A judge that cannot reach driftwatch's power at any limit, and has
-// more false alarms at its own, is beaten in the same sense.
-func (r *Row) Passed() bool { return r.Excess.Low > 0 }
+// leastServices is how many services it takes to believe an interval by services.
+const leastServices = 10
+
+// better reports whether driftwatch is better than the judge of r: the 95 % interval of Excess,
+// by services, lies above 0. A judge that cannot reach driftwatch's power at any limit, and
+// has more false alarms at its own, is beaten in the same sense. Too few services show nothing.
+func (t *Table) better(r *Row) bool { return r.Excess.Low > 0 && t.Plan.Services >= leastServices }
 
 // A Share is a proportion and its 95 % interval.
 type Share struct {
@@ -292,7 +295,7 @@ func (r reduction) match(effects []int, judge int, power float64) (limit float64
 	return scores[low-1], true
 }
 
-// Verdicts counts the judges that driftwatch is better than, by Row.Passed, and those that it
+// Verdicts counts the judges that driftwatch is better than, and those that it
 // is not, and the negative controls that fail as they must.
 func (t *Table) Verdicts() (passed, failed int) {
 	for _, c := range t.Checks() {
@@ -339,7 +342,7 @@ func (t *Table) Checks() []Check {
 			fmt.Sprintf("fewer false alarms than %s %s (%.2f against %.2f): %s against %s, difference %+.1f points [%+.1f, %+.1f]",
 				r.Name, at, own.Power, r.MatchedPower, percent(own.FalseAlarms.Value), percent(r.Matched.Value),
 				100*r.Excess.Value, 100*r.Excess.Low, 100*r.Excess.High),
-			r.Passed(),
+			t.better(r),
 		})
 	}
 	return out
