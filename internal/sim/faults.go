@@ -87,11 +87,11 @@ func (s schedule) lose(r sampler, endpoint, from int, c *counts) []bool {
 
 // thin keeps each request of minute m with probability keep.
 func (c *counts) thin(r sampler, m int, keep float64) {
-	n, above := uint32(0), uint32(0) // kept, and drawn, beyond the bound before
-	for j := len(c.beyond) - 1; j >= 0; j-- {
-		k := c.beyond[j][m]
+	n, above := uint32(0), uint32(0) // beyond the next higher bound: kept, and drawn
+	for _, beyond := range slices.Backward(c.beyond) {
+		k := beyond[m]
 		n += uint32(r.binomial(int(k-above), keep))
-		c.beyond[j][m], above = n, k
+		beyond[m], above = n, k
 	}
 	c.trials[m] = n + uint32(r.binomial(int(c.trials[m]-above), keep))
 	c.retries[m] = min(uint32(r.binomial(int(c.retries[m]), keep)), c.trials[m])

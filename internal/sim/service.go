@@ -20,7 +20,8 @@ const (
 // bodyQuantile is what the body metric is told at: 20 % of requests are slower.
 const bodyQuantile = 0.8
 
-// A Service is one service of a World, with its history.
+// A Service is one service of a World, with its history. It never changes: deploys may be drawn
+// from several goroutines at once.
 type Service struct {
 	World  World
 	Number int

@@ -33,7 +33,7 @@ type scenario struct {
 const early = -10 * time.Minute
 
 // scenarios are the columns: none first, then what must be found, what must not be blamed on the
-// upgrade, and ten minutes' worth of more traffic than ever.
+// upgrade, and more traffic.
 func scenarios() (all []scenario, effects, blames []int, healthy, traffic int) {
 	add := func(name string, e sim.Effect, signal int) int {
 		all = append(all, scenario{name, e, signal})
@@ -57,8 +57,8 @@ func scenarios() (all []scenario, effects, blames []int, healthy, traffic int) {
 		effects = append(effects, add(e.name, e.effect, e.signal))
 	}
 	blames = []int{
-		add("r2, 10 min early", sim.Effect{Retry: 1, Offset: early}, sim.RetrySignal),
-		add("w50, 10 min early", sim.Effect{Whole: 0.5, Offset: early}, sim.LatencySignal),
+		add("early r2", sim.Effect{Retry: 1, Offset: early}, sim.RetrySignal),
+		add("early w50", sim.Effect{Whole: 0.5, Offset: early}, sim.LatencySignal),
 	}
 	traffic = add("traffic x2.5", sim.Effect{Traffic: 1.5}, -1)
 	return all, effects, blames, healthy, traffic

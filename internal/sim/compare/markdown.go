@@ -40,15 +40,15 @@ func (t *Table) Markdown() string {
 	b.WriteString(`
 How to read it:
 
-- **false alarms per upgrade**: healthy upgrades of a service of 10 endpoints in which the judge alarmed at
+- **false alarms**, of upgrades, with 95 % interval: healthy upgrades of a service of 10 endpoints in which the judge alarmed at
   any endpoint, latency or retries. Every upgrade restarts the service, which is slow for some minutes; no
   judge sees the first 3. Intervals are Wilson's, widened by the design effect of services.
 - **traffic x2.5**: the same where nothing but the traffic rose, and latency and retries as they follow load.
 - **w25 … r5**: share of the affected endpoints found at the affected signal within the hour, and the median
   minute after the upgrade. w: every request slower by so many per cent; t: 2 % of them, so that the
   0.99-quantile rises by so many per cent; r: retries per request times as many.
-- **blamed**: the same where the rise began 10 minutes before the upgrade, which therefore is not its cause.
-- **false alarms at driftwatch's power**: the judge's own limit (p, ratio, z) is turned, after the fact and on
+- **early r2, early w50**: the same where the rise began 10 minutes before the upgrade, which therefore is not its cause: wrong blame.
+- **power** is the mean over w25 to r5. **False alarms at equal power**: the judge's own limit (p, ratio, z) is turned, after the fact and on
   these very upgrades, to the strictest at which its mean power over the eight effects is at least
   driftwatch's; no user could turn it so well. driftwatch stays at its defaults. "Power not reached": no
   limit gets there, and the judge's own setting is shown.

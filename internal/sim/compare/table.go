@@ -350,12 +350,10 @@ func (t *Table) Checks() []Check {
 
 // columns are the headings of the table.
 func (t *Table) columns() []string {
-	c := []string{"judge", "false alarms per upgrade [95 %]", "traffic x2.5"}
+	c := []string{"judge", "false alarms", "traffic x2.5"}
 	c = append(c, t.Effects...)
-	for _, b := range t.Blames {
-		c = append(c, "blamed: "+b)
-	}
-	return append(c, "mean power", "false alarms at driftwatch's power [95 %]")
+	c = append(c, t.Blames...)
+	return append(c, "power", "false alarms at equal power")
 }
 
 func (t *Table) cells(r *Row) []string {
@@ -403,6 +401,11 @@ func (t *Table) Heading() string {
 		t.Upgrades, t.Plan.Services, t.Plan.Rate, t.Plan.Run, t.Plan.Services-1)
 }
 
+// legend says what the columns are, for people at a terminal.
+const legend = `false alarms: healthy upgrades with an alarm at any endpoint [95 %]; traffic x2.5: the same where only traffic rose
+w25 to r5: share of affected endpoints found / median minute after the upgrade; early: the same where the rise came 10 minutes before the upgrade
+power: mean over w25 to r5; false alarms at equal power: with the judge's limit turned until its power is driftwatch's`
+
 // Write writes the table and the checks as text.
 func (t *Table) Write(w io.Writer) error {
 	rows := [][]string{t.columns()}
@@ -416,7 +419,7 @@ func (t *Table) Write(w io.Writer) error {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintln(&b, t.Heading())
+	fmt.Fprintf(&b, "%s\n%s\n\n", t.Heading(), legend)
 	for _, r := range rows {
 		var line strings.Builder
 		for i, c := range r {
