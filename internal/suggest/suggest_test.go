@@ -14,8 +14,11 @@ func TestClosest(t *testing.T) {
 		{"a letter forgotten", "percentle", fields, "percentile", true},
 		{"two letters swapped", "raito", fields, "ratio", true},
 		{"letter case", "Minimum_Effect", fields, "minimum_effect", true},
-		{"a word of a metric forgotten", "http_server_duration_seconds", []string{"go_goroutines", "http_server_request_duration_seconds"},
-			"http_server_request_duration_seconds", true},
+		{
+			"a word of a metric forgotten", "http_server_duration_seconds",
+			[]string{"go_goroutines", "http_server_request_duration_seconds"},
+			"http_server_request_duration_seconds", true,
+		},
 		{"nothing near", "colour", fields, "", false},
 		{"short words differ in all letters", "act", []string{"per"}, "", false},
 		{"the word itself is no suggestion", "ratio", []string{"ratio"}, "", false},
