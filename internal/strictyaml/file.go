@@ -106,8 +106,10 @@ func (f *File) parse(part []byte, line int) *yaml.Node {
 		return nil
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-		f.errs = append(f.errs, &Error{Path: f.path, Line: line + max(1, more.Line), Column: 1,
-			Reason: "a document ends and another begins within this one", Remedy: `put "---" at the beginning of a line of its own`})
+		f.errs = append(f.errs, &Error{
+			Path: f.path, Line: line + max(1, more.Line), Column: 1,
+			Reason: "a document ends and another begins within this one", Remedy: `put "---" at the beginning of a line of its own`,
+		})
 		return nil
 	}
 	if len(doc.Content) != 1 || doc.Content[0].ShortTag() == "!!null" {

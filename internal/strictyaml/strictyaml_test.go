@@ -56,8 +56,10 @@ func TestFraction(t *testing.T) {
 }
 
 func TestScalars(t *testing.T) {
-	check(t, Value.Text, map[string]any{"a": "a", "off": "off", "on": "on", "yes": "yes", `"17"`: "17", "2026-12-24": "2026-12-24",
-		"17": nil, "1.10": nil, "true": nil, "": nil, `""`: nil, `" "`: nil, "[a]": nil, "!secret a": nil})
+	check(t, Value.Text, map[string]any{
+		"a": "a", "off": "off", "on": "on", "yes": "yes", `"17"`: "17", "2026-12-24": "2026-12-24",
+		"17": nil, "1.10": nil, "true": nil, "": nil, `""`: nil, `" "`: nil, "[a]": nil, "!secret a": nil,
+	})
 	check(t, Value.AnyText, map[string]any{`""`: "", "a": "a", "~": nil})
 	check(t, Value.Bool, map[string]any{"true": true, "false": false, "on": nil, "yes": nil, "1": nil, `"true"`: nil})
 	check(t, Value.Float, map[string]any{"0.99": 0.99, "1": 1.0, "1e3": 1000.0, ".nan": nil, "-.inf": nil, `"1"`: nil, "{}": nil})
@@ -65,8 +67,10 @@ func TestScalars(t *testing.T) {
 	check(t, Value.Time, map[string]any{"2026-12-24T18:00:00Z": time.Date(2026, 12, 24, 18, 0, 0, 0, time.UTC), "2026-12-24": nil, "2026-12-24T18:00:00": nil})
 	check(t, Value.Texts, map[string]any{"[a, b]": []string{"a", "b"}, "[]": nil, "[a, a]": nil, "[1]": nil, "a": nil})
 	check(t, func(v Value) (string, bool) { return v.Choice("up", "down") }, map[string]any{"up": "up", "upp": nil, "Up": nil})
-	check(t, Value.Any, map[string]any{"{a: [1, 2.5, true, t, ~], b: 99999999999999999999}": map[string]any{"a": []any{int64(1), 2.5, true, "t", nil}, "b": 99999999999999999999.0},
-		"{a: .nan}": nil})
+	check(t, Value.Any, map[string]any{
+		"{a: [1, 2.5, true, t, ~], b: 99999999999999999999}": map[string]any{"a": []any{int64(1), 2.5, true, "t", nil}, "b": 99999999999999999999.0},
+		"{a: .nan}": nil,
+	})
 }
 
 // What is absent is neither there nor a mistake.

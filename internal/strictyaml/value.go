@@ -9,9 +9,10 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/driftwatch/driftwatch/internal/suggest"
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/driftwatch/driftwatch/internal/suggest"
 )
 
 // A Value is one value of a document, with its place. The zero Value is a field that is not
