@@ -13,8 +13,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/driftwatch/driftwatch/internal/strictyaml"
 	promconfig "github.com/prometheus/common/config"
+
+	"github.com/driftwatch/driftwatch/internal/strictyaml"
 )
 
 // A Config is driftwatch.yaml with its defaults filled in (docs/rules.md). Relative paths of

@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/driftwatch/driftwatch/internal/strictyaml"
 	promconfig "github.com/prometheus/common/config"
+
+	"github.com/driftwatch/driftwatch/internal/strictyaml"
 )
 
 // example is the configuration that docs/rules.md shows.
@@ -51,8 +52,10 @@ func TestExample(t *testing.T) {
 	file := &FlagdFile{Path: "flags/payments.json"}
 	want := &Config{
 		Path: "driftwatch.yaml",
-		Prometheus: Prometheus{URL: "http://localhost:9090", HTTP: promconfig.DefaultHTTPClientConfig, Read: ReadAuto, Concurrency: 2,
-			MaxSamples: 20_000_000},
+		Prometheus: Prometheus{
+			URL: "http://localhost:9090", HTTP: promconfig.DefaultHTTPClientConfig, Read: ReadAuto, Concurrency: 2,
+			MaxSamples: 20_000_000,
+		},
 		Rules:       []string{"rules/*.yaml"},
 		FlagSources: map[string]FlagSource{"production": {file}},
 		Verify:      map[string]Verifier{"production": {FlagdFile: file}},
@@ -144,22 +147,29 @@ func TestErrors(t *testing.T) {
 		{"all mistakes", "prometheus: {url: 5, read: remote}\nact: yes\n", []string{
 			`c.yaml:1:19: url 5 is a number, not text; put it in quotes: "5"`,
 			`c.yaml:1:28: read "remote" is not one of auto, remote-read, query; known: auto, remote-read, query`,
-			`c.yaml:2:6: act "yes" is text, not true or false; write true or false, without quotes`}},
+			`c.yaml:2:6: act "yes" is text, not true or false; write true or false, without quotes`,
+		}},
 		{"second document", "act: true\n---\nact: false\n", []string{`c.yaml:3:1: a second document; a configuration is one document; rules have files of their own`}},
 		{"no scheme", "prometheus: {url: localhost:9090}\n", []string{`c.yaml:1:14: url is not an address with http:// or https://; write it like http://localhost:9090; credentials belong into files named under http`}},
 		{"password in the address", "prometheus: {url: 'http://me:geheim@host'}\n", []string{`c.yaml:1:14: url is an address that holds a user or password; write it like http://localhost:9090; credentials belong into files named under http`}},
 		{"limits", "prometheus: {concurrency: 0, max_samples: 1}\n", []string{
-			`c.yaml:1:27: concurrency 0 is not a whole number from 1 to 64`, `c.yaml:1:43: max_samples 1 is not a whole number from 10000 to 1000000000`}},
-		{"http: unknown field", "prometheus:\n  http:\n    tls_config: {ca_fil: x}\n",
-			[]string{`c.yaml:3:18: unknown field "ca_fil"; did you mean "ca_file"? known: ca, ca_file, cert, cert_file, insecure_skip_verify, key, key_file, max_version, min_version, server_name`}},
+			`c.yaml:1:27: concurrency 0 is not a whole number from 1 to 64`, `c.yaml:1:43: max_samples 1 is not a whole number from 10000 to 1000000000`,
+		}},
+		{
+			"http: unknown field", "prometheus:\n  http:\n    tls_config: {ca_fil: x}\n",
+			[]string{`c.yaml:3:18: unknown field "ca_fil"; did you mean "ca_file"? known: ca, ca_file, cert, cert_file, insecure_skip_verify, key, key_file, max_version, min_version, server_name`},
+		},
 		{"http: secrets in plain text", "prometheus:\n  http:\n    basic_auth: {username: me, password: geheim}\n    http_headers: {X-Token: {secrets: [geheim]}}\n    bearer_token: geheim\n", []string{
 			`c.yaml:3:32: password is a secret in plain text; put it into a file and write password_file: PATH`,
 			`c.yaml:4:30: secrets may hold a secret in plain text; put it into a file: http_headers: {NAME: {files: [PATH]}}`,
-			`c.yaml:5:5: bearer_token is a secret in plain text; put it into a file and write bearer_token_file: PATH`}},
+			`c.yaml:5:5: bearer_token is a secret in plain text; put it into a file and write bearer_token_file: PATH`,
+		}},
 		{"http: a secret where a section belongs", "prometheus: {http: {basic_auth: 'me:geheim'}}\n", []string{`c.yaml:1:21: basic_auth is not a mapping`}},
 		{"http: password in the proxy's address", "prometheus: {http: {proxy_url: 'http://me:geheim@host'}}\n", []string{`c.yaml:1:21: proxy_url is an address that holds a user or password; write it like http://proxy.example.com:3128`}},
-		{"http: prometheus/common's own check", "prometheus:\n  http: {basic_auth: {username: a}, authorization: {credentials_file: x}}\n",
-			[]string{`c.yaml:2:9: http: at most one of basic_auth, oauth2 & authorization must be configured; see prometheus.io/docs, http_config`}},
+		{
+			"http: prometheus/common's own check", "prometheus:\n  http: {basic_auth: {username: a}, authorization: {credentials_file: x}}\n",
+			[]string{`c.yaml:2:9: http: at most one of basic_auth, oauth2 & authorization must be configured; see prometheus.io/docs, http_config`},
+		},
 		{"http: wrong word", "prometheus:\n  http: {tls_config: {min_version: TLS9}}\n", []string{`c.yaml:2:9: http: unknown TLS version: TLS9; see prometheus.io/docs, http_config`}},
 		{"flag sources that are not built", "flag_sources: {a: {unleash: {url: x}}}\n", []string{`c.yaml:1:20: flag source unleash is not built yet; only flagd_file can be switched`}},
 		{"overlay", "flag_sources: {a: {flagd_file: {path: x, mode: overlay}}}\n", []string{`c.yaml:1:48: mode overlay is not built yet; write edit: the definition itself is changed, one line of it`}},
@@ -172,9 +182,11 @@ func TestErrors(t *testing.T) {
 		{"web", "web: {listen: ':80', config_file: w.yaml, port: 1}\n", []string{
 			`c.yaml:1:15: web.listen ":80" has no effect: the web pages are not built yet; leave it out`,
 			`c.yaml:1:35: web.config_file "w.yaml" has no effect: the web pages are not built yet; leave it out`,
-			`c.yaml:1:43: unknown field "port"; known: listen, config_file`}},
+			`c.yaml:1:43: unknown field "port"; known: listen, config_file`,
+		}},
 		{"cooldown", "limits: {cooldown: 6, actions_per_day: -1}\n", []string{
-			`c.yaml:1:20: cooldown 6 has no unit; write 6s if seconds are meant`, `c.yaml:1:40: actions_per_day -1 is not a whole number from 0 to 1000`}},
+			`c.yaml:1:20: cooldown 6 has no unit; write 6s if seconds are meant`, `c.yaml:1:40: actions_per_day -1 is not a whole number from 0 to 1000`,
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/driftwatch/driftwatch/internal/strictyaml"
 	promconfig "github.com/prometheus/common/config"
+
+	"github.com/driftwatch/driftwatch/internal/strictyaml"
 )
 
 // http reads prometheus/common's HTTPClientConfig. Names, and that there are no secrets, are
@@ -130,8 +131,7 @@ func section(v strictyaml.Value, t reflect.Type) bool {
 // tags collects the yaml names of a struct's fields. If it is a map under an inlined field,
 // any name is right and the type of its elements is returned.
 func tags(t reflect.Type, into map[string]reflect.Type) reflect.Type {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag, ok := f.Tag.Lookup("yaml")
 		name, options, _ := strings.Cut(tag, ",")
 		switch {
