@@ -24,8 +24,10 @@ func TestDocs(t *testing.T) {
 		t.Errorf("%d rules are shown, want 2", shown)
 	}
 	// What Parse knows, by its own words.
-	for _, wrong := range []string{minimal + "zzz: 1\n", minimal + "windows: {zzz: 1}\n", signal("gauge: g, zzz: 1"), flag("{zzz: 1, key: k, source: p, off: {variant: x}}"),
-		minimal + "upgrades: [{zzz: 1}]\n", minimal + "alpha: {zzz: 1}\n", minimal + "upgrade: {metric: m, zzz: 1}\n", flag("{key: k, source: p, off: {variant: x, zzz: 1}}")} {
+	for _, wrong := range []string{
+		minimal + "zzz: 1\n", minimal + "windows: {zzz: 1}\n", signal("gauge: g, zzz: 1"), flag("{zzz: 1, key: k, source: p, off: {variant: x}}"),
+		minimal + "upgrades: [{zzz: 1}]\n", minimal + "alpha: {zzz: 1}\n", minimal + "upgrade: {metric: m, zzz: 1}\n", flag("{key: k, source: p, off: {variant: x, zzz: 1}}"),
+	} {
 		_, err := Parse("r.yaml", []byte(wrong))
 		if err == nil {
 			t.Fatalf("taken: %s", wrong)

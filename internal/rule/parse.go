@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/driftwatch/driftwatch/internal/strictyaml"
 	"github.com/prometheus/common/model"
+
+	"github.com/driftwatch/driftwatch/internal/strictyaml"
 )
 
 // Error and Errors are what Parse and Load return: every mistake, with its place.

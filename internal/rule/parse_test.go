@@ -59,22 +59,30 @@ func TestParseEveryField(t *testing.T) {
 		Windows: Windows{Step: 30 * time.Second, Before: 2 * time.Hour, Guard: 2 * time.Minute, // 100 s are 3 1/3 steps: 4
 			FirstLook: 5 * time.Minute, Horizon: 90 * time.Minute, History: 72 * time.Hour},
 		Signals: []Signal{
-			{Name: "latency", Kind: Histogram, Metric: "http_server_request_duration_seconds", Quantile: 0.95, Select: `{side="server"}`, Direction: Up,
-				MinimumEffect: 0.1, MinimumChange: 0.005, Unit: "s", Line: 8, Column: 32},
-			{Name: "retries", Kind: Ratio, Metric: "http_client_request_retries_total", Per: "http_client_requests_total", Direction: Both,
-				MinimumEffect: 0.2, MinimumChange: 0.001, Unit: "1", Line: 9, Column: 33},
+			{
+				Name: "latency", Kind: Histogram, Metric: "http_server_request_duration_seconds", Quantile: 0.95, Select: `{side="server"}`, Direction: Up,
+				MinimumEffect: 0.1, MinimumChange: 0.005, Unit: "s", Line: 8, Column: 32,
+			},
+			{
+				Name: "retries", Kind: Ratio, Metric: "http_client_request_retries_total", Per: "http_client_requests_total", Direction: Both,
+				MinimumEffect: 0.2, MinimumChange: 0.001, Unit: "1", Line: 9, Column: 33,
+			},
 			{Name: "upstream p99", Kind: Gauge, Metric: "endpoint_latency_p99_seconds", Direction: Down, MinimumEffectAuto: true, MinimumChange: 0.002, Unit: "s", Line: 10, Column: 33},
 			{Name: "queue", Kind: Gauge, Metric: "queue_length", Direction: Up, MinimumEffectAuto: true, MinimumChange: 3, Unit: "jobs", Line: 11, Column: 26},
 		},
 		Flags: []Flag{
-			{Key: "payments.backoff-decorrelated-jitter", Source: "production", Behind: map[string]*regexp.Regexp{"route": regexp.MustCompile(`^(?s:/v1/payments/.*)$`)},
+			{
+				Key: "payments.backoff-decorrelated-jitter", Source: "production", Behind: map[string]*regexp.Regexp{"route": regexp.MustCompile(`^(?s:/v1/payments/.*)$`)},
 				Signals: []string{"latency", "retries"}, Off: Off{Variant: "off"},
 				Probes:   []map[string]any{{"targetingKey": "user-1"}, {"targetingKey": "vip", "tier": "gold", "age": int64(3), "beta": true, "tags": []any{"a"}}},
-				Exposure: "sum(rate(on_total[1m])) / sum(rate(all_total[1m]))", Act: true, Line: 13, Column: 10},
+				Exposure: "sum(rate(on_total[1m])) / sum(rate(all_total[1m]))", Act: true, Line: 13, Column: 10,
+			},
 			{Key: "payments.hedged-requests", Source: "production", Off: Off{Disabled: true, CodeDefaultIsOff: true}, Line: 21, Column: 10},
 		},
-		Upgrades: []Path{{From: "<2.42.0", To: ">=2.42.0", Flags: []string{"payments.backoff-decorrelated-jitter"},
-			Config: map[string]string{"dten.hybrid.enable": "must be true"}, Notes: "https://example.com/notes"}},
+		Upgrades: []Path{{
+			From: "<2.42.0", To: ">=2.42.0", Flags: []string{"payments.backoff-decorrelated-jitter"},
+			Config: map[string]string{"dten.hybrid.enable": "must be true"}, Notes: "https://example.com/notes",
+		}},
 		Alpha: Alpha{Report: 0.05, Act: 0.005}, History: "generated", ActOnShortHistory: true, ActWithoutControls: true,
 		Mute: []Mute{{time.Date(2026, 12, 24, 18, 0, 0, 0, time.UTC), time.Date(2026, 12, 27, 6, 0, 0, 0, time.UTC), "holidays"}},
 	}
@@ -123,8 +131,10 @@ func TestWindows(t *testing.T) {
 		{"six steps before at least", "{step: 15m}", Windows{15 * m, 90 * m, 15 * m, 30 * m, h, 168 * h}},
 		{"the first look comes after a long guard", "{guard: 10m}", Windows{m, h, 10 * m, 11 * m, h, 168 * h}},
 		{"the horizon is not before the first look", "{first_look: 2h}", Windows{m, h, 3 * m, 2 * h, 2 * h, 168 * h}},
-		{"rounded up to whole steps", "{before: 90s, step: 7s, guard: 0s, first_look: 8s, horizon: 100s, history: 1h}",
-			Windows{7 * time.Second, 91 * time.Second, 0, 14 * time.Second, 105 * time.Second, 3605 * time.Second}}, // 13, 0, 2, 15, 515 steps
+		{
+			"rounded up to whole steps", "{before: 90s, step: 7s, guard: 0s, first_look: 8s, horizon: 100s, history: 1h}",
+			Windows{7 * time.Second, 91 * time.Second, 0, 14 * time.Second, 105 * time.Second, 3605 * time.Second}, // 13, 0, 2, 15, 515 steps
+		},
 		{"0 without a unit", "{guard: 0, history: '0'}", Windows{m, h, 0, 5 * m, h, 0}},
 		{"10,080 steps are allowed", "{step: 1s, history: 168m}", Windows{time.Second, h, 3 * m, 5 * m, h, 168 * m}},
 	}
@@ -159,10 +169,14 @@ func TestParseErrors(t *testing.T) {
 		name, yaml string
 		want       []string
 	}{
-		{"unknown field with a near one", signal("histogram: x_seconds, quantle: 0.9"),
-			[]string{`r.yaml:4:37: unknown field "quantle"; did you mean "quantile"? known: name, histogram, ratio, gauge, quantile, select, direction, unit, minimum_effect, minimum_change`}},
-		{"unknown field of the rule", minimal + "windws: {}\n",
-			[]string{`r.yaml:4:1: unknown field "windws"; did you mean "windows"? known: service, label, select, endpoint, upgrade, windows, signals, flags, upgrades, alpha, history_is, act_on_short_history, act_without_controls, mute`}},
+		{
+			"unknown field with a near one", signal("histogram: x_seconds, quantle: 0.9"),
+			[]string{`r.yaml:4:37: unknown field "quantle"; did you mean "quantile"? known: name, histogram, ratio, gauge, quantile, select, direction, unit, minimum_effect, minimum_change`},
+		},
+		{
+			"unknown field of the rule", minimal + "windws: {}\n",
+			[]string{`r.yaml:4:1: unknown field "windws"; did you mean "windows"? known: service, label, select, endpoint, upgrade, windows, signals, flags, upgrades, alpha, history_is, act_on_short_history, act_without_controls, mute`},
+		},
 		{"field twice", minimal + "service: b\n", []string{`r.yaml:4:1: field "service" is given twice, first in line 1; keep one`}},
 		{"not YAML", "service: a\nendpoint: [a\n", []string{`r.yaml:2:1: not YAML: did not find expected ',' or ']'`}},
 		{"nothing there", "# only a comment\n", []string{`r.yaml:1:1: no rule in this file; begin with service: NAME`}},
@@ -172,29 +186,41 @@ func TestParseErrors(t *testing.T) {
 		{"everything missing", "label: x\n", []string{
 			`r.yaml:1:1: service is missing; write the name that the upgrade belongs to: service: checkout-api`,
 			`r.yaml:1:1: endpoint is missing; name the labels that make one endpoint: endpoint: [method, route]`,
-			`r.yaml:1:1: signals is missing; name at least one histogram, ratio or gauge`}},
+			`r.yaml:1:1: signals is missing; name at least one histogram, ratio or gauge`,
+		}},
 		{"all mistakes of all documents", minimal + "alpha: {act: 2}\n---\n" + minimal + "mute: 5\nhistory_is: made\n", []string{
 			`r.yaml:4:14: act 2 has no unit and would be 200 %; write 2% or 0.02`,
 			`r.yaml:9:7: mute 5 is a number, not a list`,
-			`r.yaml:10:13: history_is "made" is not one of measured, generated; known: measured, generated`}},
+			`r.yaml:10:13: history_is "made" is not one of measured, generated; known: measured, generated`,
+		}},
 		{"service is a number", "service: 17\nendpoint: [r]\nsignals: [{name: l, gauge: g}]\n", []string{`r.yaml:1:10: service 17 is a number, not text; put it in quotes: "17"`}},
-		{"service leaves its directory", "service: ../a\nendpoint: [r]\nsignals: [{name: l, gauge: g}]\n",
-			[]string{`r.yaml:1:10: service "../a" cannot be part of a report's name; use letters, digits and _ . : @ + -; label: holds any words`}},
+		{
+			"service leaves its directory", "service: ../a\nendpoint: [r]\nsignals: [{name: l, gauge: g}]\n",
+			[]string{`r.yaml:1:10: service "../a" cannot be part of a report's name; use letters, digits and _ . : @ + -; label: holds any words`},
+		},
 		{"no value", minimal + "label:\n", []string{`r.yaml:4:7: label has no value; give one, or leave the field out`}},
-		{"select without braces", minimal + "select: env=\"x\"\n",
-			[]string{`r.yaml:4:9: select "env=\"x\"" is not in braces; write it like '{service="checkout-api"}'; metrics are named by the signals`}},
-		{"select is not PromQL", minimal + `select: '{env=x}'` + "\n",
-			[]string{`r.yaml:4:15: select is not PromQL: unexpected identifier "x" in label matching, expected string; write it like '{service="checkout-api"}'`}},
+		{
+			"select without braces", minimal + "select: env=\"x\"\n",
+			[]string{`r.yaml:4:9: select "env=\"x\"" is not in braces; write it like '{service="checkout-api"}'; metrics are named by the signals`},
+		},
+		{
+			"select is not PromQL", minimal + `select: '{env=x}'` + "\n",
+			[]string{`r.yaml:4:15: select is not PromQL: unexpected identifier "x" in label matching, expected string; write it like '{service="checkout-api"}'`},
+		},
 		{"select names a metric", minimal + `select: '{__name__="up"}'` + "\n", []string{`r.yaml:4:9: select names a metric; metrics are named by the signals`}},
-		{"endpoint without labels", "service: a\nendpoint: []\nsignals: [{name: l, gauge: g}]\n",
-			[]string{`r.yaml:2:11: endpoint is an empty list; name at least one, or leave the field out`}},
+		{
+			"endpoint without labels", "service: a\nendpoint: []\nsignals: [{name: l, gauge: g}]\n",
+			[]string{`r.yaml:2:11: endpoint is an empty list; name at least one, or leave the field out`},
+		},
 		{"endpoint labels", "service: a\nendpoint: [le, a-b]\nsignals: [{name: l, gauge: g}]\n", []string{
 			`r.yaml:2:12: endpoint label "le" is not of the endpoint; leave it out; buckets and metrics are told apart anyway`,
-			`r.yaml:2:16: "a-b" is not a label name; use letters, digits and _, no digit first`}},
+			`r.yaml:2:16: "a-b" is not a label name; use letters, digits and _, no digit first`,
+		}},
 		{"endpoint label twice", "service: a\nendpoint: [r, r]\nsignals: [{name: l, gauge: g}]\n", []string{`r.yaml:2:15: endpoint "r" is given twice; keep one`}},
 		{"upgrade without a metric", minimal + "upgrade: {version_label: v-1}\n", []string{
 			`r.yaml:4:10: upgrade.metric is missing; name the series that shows the version: metric: build_info`,
-			`r.yaml:4:26: "v-1" is not a label name; use letters, digits and _, no digit first`}},
+			`r.yaml:4:26: "v-1" is not a label name; use letters, digits and _, no digit first`,
+		}},
 
 		{"step too short", minimal + "windows: {step: 500ms}\n", []string{`r.yaml:4:17: step 500ms is not from 1s to 1d`}},
 		{"step without a unit", minimal + "windows: {step: 60}\n", []string{`r.yaml:4:17: step 60 has no unit; write 60s if seconds are meant`}},
@@ -203,11 +229,14 @@ func TestParseErrors(t *testing.T) {
 		{"too little before", minimal + "windows: {before: 5m}\n", []string{`r.yaml:4:19: before 5m is 5 steps of 1m, too few to compare with; write 6m or more`}},
 		{"first look within the guard", minimal + "windows: {first_look: 3m}\n", []string{`r.yaml:4:23: first_look 3m is not after the guard, 3m; write 4m or more`}},
 		{"horizon before the first look", minimal + "windows: {horizon: 4m}\n", []string{`r.yaml:4:20: horizon 4m is before the first look, 5m; write 5m or more`}},
-		{"history too long", minimal + "windows: {step: 15s, history: 7d}\n",
-			[]string{`r.yaml:4:31: history 7d is 40320 steps of 15s, more than 10080; write 1d18h or less, or a longer step`}},
+		{
+			"history too long", minimal + "windows: {step: 15s, history: 7d}\n",
+			[]string{`r.yaml:4:31: history 7d is 40320 steps of 15s, more than 10080; write 1d18h or less, or a longer step`},
+		},
 		{"spans of centuries", minimal + "windows: {step: 1d, before: 290y, horizon: 290y}\n", []string{
 			`r.yaml:4:29: before 290y is 105850 steps of 1d, more than 10080; write 1440w or less, or a longer step`,
-			`r.yaml:4:44: horizon 290y is 105850 steps of 1d, more than 10080; write 1440w or less, or a longer step`}},
+			`r.yaml:4:44: horizon 290y is 105850 steps of 1d, more than 10080; write 1440w or less, or a longer step`,
+		}},
 
 		{"signals empty", "service: a\nendpoint: [r]\nsignals: []\n", []string{`r.yaml:3:10: signals is an empty list; name at least one histogram, ratio or gauge`}},
 		{"signal without a kind", signal("quantile: 0.9"), []string{`r.yaml:4:5: the signal has no histogram, ratio or gauge; add one, such as histogram: http_server_request_duration_seconds`}},
@@ -238,35 +267,43 @@ func TestParseErrors(t *testing.T) {
 		{"flag without anything", flag("{act: true}"), []string{
 			`r.yaml:5:5: flags.key is missing; write the flag's name in its source`,
 			`r.yaml:5:5: flags.source is missing; write a name under flag_sources of the configuration`,
-			`r.yaml:5:5: flags.off is missing; say what off means: off: {variant: "off"}`}},
+			`r.yaml:5:5: flags.off is missing; say what off means: off: {variant: "off"}`,
+		}},
 		{"behind another label", flag("{behind: {rout: x}" + rest), []string{`r.yaml:5:15: behind "rout" is not an endpoint label; did you mean "route"? known: method, route`}},
 		{"behind no regular expression", flag("{behind: {route: 'a('}" + rest), []string{"r.yaml:5:22: behind route \"a(\" is not a regular expression: missing closing ): `a(`"}},
 		{"behind closes the anchor's bracket", flag("{behind: {route: 'a)(b'}" + rest), []string{"r.yaml:5:22: behind route \"a)(b\" is not a regular expression: unexpected ): `a)(b`"}},
 		{"behind nothing", flag("{behind: {}" + rest), []string{`r.yaml:5:14: behind is empty; name a label and a regular expression, or leave it out for all endpoints`}},
 		{"flag for an unknown signal", flag("{signals: [latncy]" + rest), []string{`r.yaml:5:16: no signal "latncy" in this rule; did you mean "latency"? known: latency`}},
 		{"flag for no signal", flag("{signals: []" + rest), []string{`r.yaml:5:15: signals is an empty list; name at least one, or leave the field out`}},
-		{"two flags match equally", flag("{key: a, source: p, off: {variant: x}}\n  - {key: b, source: p, off: {variant: x}, signals: [latency]}"),
-			[]string{`r.yaml:6:5: flag "b" is behind the same endpoints and signals as the flag in line 5; tell them apart by behind or signals, or keep one`}},
+		{
+			"two flags match equally", flag("{key: a, source: p, off: {variant: x}}\n  - {key: b, source: p, off: {variant: x}, signals: [latency]}"),
+			[]string{`r.yaml:6:5: flag "b" is behind the same endpoints and signals as the flag in line 5; tell them apart by behind or signals, or keep one`},
+		},
 		{"off is a word", flag("{key: k, source: p, off: off}"), []string{`r.yaml:5:30: off "off" is text, not a mapping`}},
 		{"variant is a boolean", flag("{key: k, source: p, off: {variant: false}}"), []string{`r.yaml:5:40: variant false is a boolean, not text; put it in quotes: "false"`}},
 		{"off was turned into false by a YAML 1.1 program", flag("{key: k, source: p, false: {variant: x}}"), []string{
 			`r.yaml:5:5: flags.off is missing; say what off means: off: {variant: "off"}`,
-			`r.yaml:5:25: unknown field "false"; a YAML 1.1 program has read off as false; put the name in quotes: "off"`}},
+			`r.yaml:5:25: unknown field "false"; a YAML 1.1 program has read off as false; put the name in quotes: "off"`,
+		}},
 		{"act on", flag("{act: on" + rest), []string{`r.yaml:5:11: act "on" is text, not true or false; write true or false, without quotes`}},
 		{"off empty", flag("{key: k, source: p, off: {}}"), []string{`r.yaml:5:30: off names neither a variant nor a state; write {variant: "off"}, with the variant that means off`}},
-		{"disabled and the code's default unknown", flag("{key: k, source: p, off: {state: disabled}}"),
-			[]string{`r.yaml:5:38: a disabled flag gives the default in the code, which need not be off; name the variant that means off, or add code_default_is_off: true`}},
+		{
+			"disabled and the code's default unknown", flag("{key: k, source: p, off: {state: disabled}}"),
+			[]string{`r.yaml:5:38: a disabled flag gives the default in the code, which need not be off; name the variant that means off, or add code_default_is_off: true`},
+		},
 		{"off by variant and state", flag("{key: k, source: p, off: {variant: x, state: disabled, code_default_is_off: true}}"), []string{`r.yaml:5:43: off has both a variant and a state; keep one`}},
 		{"variant and code default", flag("{key: k, source: p, off: {variant: x, code_default_is_off: true}}"), []string{`r.yaml:5:43: code_default_is_off belongs to state: disabled; leave it out`}},
 		{"probes", flag("{probes: [a, {targetingKey: 5}]" + rest), []string{
 			`r.yaml:5:15: probes "a" is text, not a mapping`,
-			`r.yaml:5:33: targetingKey 5 is a number, not text; put it in quotes: "5"`}},
+			`r.yaml:5:33: targetingKey 5 is a number, not text; put it in quotes: "5"`,
+		}},
 		{"exposure is not PromQL", flag("{exposure: 'sum(rate(x[1m])'" + rest), []string{`r.yaml:5:32: exposure is not PromQL: unclosed left parenthesis`}},
 		{"exposure is a range", flag("{exposure: 'x[1m]'" + rest), []string{`r.yaml:5:16: exposure is range vector, not one number; take a rate and sum it`}},
 
 		{"path without an order", minimal + "upgrades: [{from: \"<abc\", to: \"~2\"}]\n", []string{
 			`r.yaml:4:19: from "<abc" is not a version constraint: "abc" has no order; write it like "<2.42.0" or ">=2.42.0, <3"`,
-			`r.yaml:4:31: to "~2" is not a version constraint: no version after ""; write it like "<2.42.0" or ">=2.42.0, <3"`}},
+			`r.yaml:4:31: to "~2" is not a version constraint: no version after ""; write it like "<2.42.0" or ">=2.42.0, <3"`,
+		}},
 		{"path as a number", minimal + "upgrades: [{to: 2.10}]\n", []string{`r.yaml:4:17: to 2.10 is a number, not text; put it in quotes: "2.10"`}},
 		{"path with an unknown flag", minimal + "upgrades: [{to: \">=2\", flags: [k]}]\n", []string{`r.yaml:4:32: no flag "k" in this rule; it has none`}},
 		{"alpha too large", minimal + "alpha: {report: 60%}\n", []string{`r.yaml:4:17: alpha.report 60% is not above 0 and at most 0.5; 0.05 is 5 %`}},

@@ -5,6 +5,7 @@ package rule
 
 import (
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -142,15 +143,7 @@ func (r *Rule) FlagOf(values []string, signal string) int {
 }
 
 func (f Flag) has(signal string) bool {
-	if f.Signals == nil {
-		return true
-	}
-	for _, s := range f.Signals {
-		if s == signal {
-			return true
-		}
-	}
-	return false
+	return f.Signals == nil || slices.Contains(f.Signals, signal)
 }
 
 func (f Flag) matches(labels, values []string) bool {

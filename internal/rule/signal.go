@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/driftwatch/driftwatch/internal/strictyaml"
 	"github.com/prometheus/common/model"
 	promql "github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/driftwatch/driftwatch/internal/strictyaml"
 )
 
 func (p *parser) signalList(v strictyaml.Value) []Signal {
