@@ -106,7 +106,7 @@ func (p *fileProvider) notes() []string {
 }
 
 func (p *fileProvider) close() {
-	p.InProcess.Shutdown()
+	p.Shutdown()
 	close(p.done)
 	p.wg.Wait()
 	_ = p.logs.Close() // the null device

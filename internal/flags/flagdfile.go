@@ -32,7 +32,7 @@ func NewFlagdFile(name, path string) *FlagdFile { return &FlagdFile{name, path} 
 // Path is where the file is.
 func (f *FlagdFile) Path() string { return f.path }
 
-func (f *FlagdFile) fail(r Ref, err error) error {
+func (f *FlagdFile) fail(r Ref, err error) *Error {
 	sentinel, what := err, ""
 	for _, s := range []error{ErrConflict, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrForbidden, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere} {
 		if errors.Is(err, s) {
@@ -96,7 +96,7 @@ func (f *FlagdFile) Read(ctx context.Context, r Ref) (State, error) {
 		s.Changed = info.ModTime()
 	}
 	if err := f.writable(resolved); err != nil {
-		s.ReadOnly = f.fail(Ref{}, err).(*Error).What
+		s.ReadOnly = f.fail(Ref{}, err).What
 	}
 	if !t.present {
 		return s, f.fail(r, fmt.Errorf("%w: %s", ErrNotFound, missing(r.Key, t.keys)))

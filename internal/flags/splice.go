@@ -65,7 +65,7 @@ type flagText struct {
 // null and {} for no rules.
 func (t flagText) targeted() bool {
 	m, object := t.targeting.(map[string]any)
-	return t.targeting != nil && !(object && len(m) == 0)
+	return t.targeting != nil && (!object || len(m) > 0)
 }
 
 // patch is the splices that serve variant to everybody, in ascending order.
@@ -181,9 +181,9 @@ func edits(a, b []string) []string {
 	for i := range common {
 		common[i] = make([]int, len(b)+1)
 	}
-	for i := len(a) - 1; i >= 0; i-- {
-		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
+	for i, x := range slices.Backward(a) {
+		for j, y := range slices.Backward(b) {
+			if x == y {
 				common[i][j] = common[i+1][j+1] + 1
 			} else {
 				common[i][j] = max(common[i+1][j], common[i][j+1])

@@ -326,8 +326,7 @@ func fuzzPlan(f *testing.F, name, text string) {
 		s := State{Ref: Ref{"p", key}, Raw: []byte(text)}
 		c, err := file.Plan(s, OffVariant, Want{Variant: "off"})
 		if err != nil {
-			var e *Error
-			if !errors.As(err, &e) {
+			if _, ok := errors.AsType[*Error](err); !ok {
 				t.Fatalf("an error without a name: %v", err)
 			}
 			return

@@ -35,7 +35,12 @@ func loadFlagd(path string, text []byte) (flagdSet, error) {
 	if err != nil {
 		return flagdSet{}, err
 	}
-	set := flagdSet{evaluator.NewJSON(logger.NewLogger(zap.NewNop(), false), store.NewFlags())}
+	quiet := logger.NewLogger(zap.NewNop(), false)
+	flags, err := store.NewStore(quiet, []string{path})
+	if err != nil {
+		return flagdSet{}, fmt.Errorf("open flagd's store: %w", err)
+	}
+	set := flagdSet{evaluator.NewJSON(quiet, flags)}
 	if err := set.SetState(flagdsync.DataSync{FlagData: s, Source: path}); err != nil {
 		return flagdSet{}, fmt.Errorf("%w: flagd refuses the file: %s", ErrInvalid, strings.TrimSpace(err.Error()))
 	}
@@ -47,7 +52,8 @@ func loadFlagd(path string, text []byte) (flagdSet, error) {
 func (s flagdSet) serves(key, variant string) error {
 	v := s.ResolveAsAnyValue(context.Background(), "", key, map[string]any{})
 	if v.Error != nil || v.Variant != variant || v.Reason != model.StaticReason && v.Reason != model.DefaultReason {
-		return fmt.Errorf("%w: flagd would serve %q with reason %s (%v)", ErrInvalid, v.Variant, v.Reason, v.Error)
+		// flagd's error goes in as words: it is nil where it serves something else.
+		return fmt.Errorf("%w: flagd would serve %q with reason %s (%s)", ErrInvalid, v.Variant, v.Reason, fmt.Sprint(v.Error))
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func comparePrerelease(a, b []string) int {
 func splitVersion(s string) (parts []uint64, prerelease string, ok bool) {
 	s, _, _ = strings.Cut(strings.TrimPrefix(s, "v"), "+") // build metadata has no order
 	s, prerelease, _ = strings.Cut(s, "-")
-	for _, f := range strings.Split(s, ".") {
+	for f := range strings.SplitSeq(s, ".") {
 		n, err := strconv.ParseUint(f, 10, 64)
 		if err != nil {
 			return nil, "", false
