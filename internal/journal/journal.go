@@ -279,38 +279,37 @@ func (j *Journal) fault(op string, err error) error {
 	if err == nil || errors.As(err, &named) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	reason, remedy := reasonOf(err)
+	remedy, reason := reasonOf(err)
 	if reason != nil {
 		err = fmt.Errorf("%w: %w", reason, err)
 	}
 	return &Error{j.path, op, err, remedy}
 }
 
-// reasonOf finds the reason and the remedy behind an error of SQLite or the file system.
-func reasonOf(err error) (reason error, remedy string) {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+// reasonOf finds the remedy and the reason behind an error of SQLite or the file system.
+func reasonOf(err error) (remedy string, reason error) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() & 0xff { // without the extended code
 		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
-			return ErrDamaged, remedyDamaged
+			return remedyDamaged, ErrDamaged
 		case lib.SQLITE_FULL:
-			return ErrFull, remedyFull
+			return remedyFull, ErrFull
 		case lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_CANTOPEN:
-			return ErrNotWritable, remedyNotWritable
+			return remedyNotWritable, ErrNotWritable
 		case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
-			return ErrBusy, remedyBusy
+			return remedyBusy, ErrBusy
 		}
-		return nil, ""
+		return "", nil
 	}
 	if errors.Is(err, syscall.ENOSPC) {
-		return ErrFull, remedyFull
+		return remedyFull, ErrFull
 	}
 	var path *fs.PathError
 	var link *os.LinkError
 	if errors.As(err, &path) || errors.As(err, &link) {
-		return ErrNotWritable, remedyNotWritable
+		return remedyNotWritable, ErrNotWritable
 	}
-	return nil, ""
+	return "", nil
 }
 
 // write runs f in a transaction that is kept as a whole or not at all.
