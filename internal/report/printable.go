@@ -128,9 +128,10 @@ func pad(s string, n int) string { return s + strings.Repeat(" ", max(0, n-colum
 // quote is s as one word of a shell.
 func quote(s string) string {
 	s = printable(s)
-	plain := s != "" && !strings.HasPrefix(s, "-") && strings.IndexFunc(s, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-/:@%+,=", c))
-	}) < 0
+	safe := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-/:@%+,=", c)
+	}
+	plain := s != "" && !strings.HasPrefix(s, "-") && !strings.ContainsFunc(s, func(c rune) bool { return !safe(c) })
 	if plain {
 		return s
 	}

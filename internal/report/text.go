@@ -604,7 +604,7 @@ func (p *page) say(prefix string, sentences ...string) {
 // A number keeps its unit: no line begins with a per cent sign or a unit of time.
 func wrap(s string, n int) []string {
 	var words []string
-	for _, w := range strings.Fields(s) {
+	for w := range strings.FieldsSeq(s) {
 		if len(words) > 0 && sticks(w) {
 			words[len(words)-1] += " " + w
 			continue
