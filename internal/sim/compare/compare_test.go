@@ -111,6 +111,20 @@ func TestMatchTurnsTheLimitJustFarEnough(t *testing.T) {
 	}
 }
 
+func TestQuietTurnsTheLimitUntilNoMoreAlarms(t *testing.T) {
+	_, _, _, healthy, _ := scenarios()
+	r := synthetic(map[string][2]float64{"none": {1, 4}})
+	for allowed, want := range []float64{4, 1, math.Inf(-1)} {
+		got := r.quiet(healthy, 1, allowed)
+		if got != want {
+			t.Errorf("%d alarms allowed: limit beyond %v, want %v", allowed, got, want)
+		}
+		if n := r.upgrades(healthy, 1, func(h peers.Hearing) bool { return h.Score > got }); sum(n.hits) > float64(allowed) {
+			t.Errorf("%d alarms allowed: %v", allowed, sum(n.hits))
+		}
+	}
+}
+
 func TestOnlyAMeasuredAdvantagePasses(t *testing.T) {
 	for _, tt := range []struct {
 		services int
@@ -186,7 +200,7 @@ func TestOneService(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", want, text.String())
 		}
 	}
-	if md := table.Markdown(); strings.Count(md, "\n| **driftwatch** |") != 1 {
-		t.Errorf("the page has no row for driftwatch:\n%s", md)
+	if md := table.Markdown(); strings.Count(md, "\n| **driftwatch** |") != 2 {
+		t.Errorf("the page has not driftwatch in the first row of both tables:\n%s", md)
 	}
 }

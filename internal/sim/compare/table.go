@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/driftwatch/driftwatch/internal/sim"
 	"github.com/driftwatch/driftwatch/internal/sim/peers"
@@ -40,6 +41,12 @@ type Row struct {
 	Reached      bool // some limit reaches driftwatch's power
 	// Excess is Matched less driftwatch's FalseAlarms.
 	Excess Difference
+
+	// Quiet are the powers, by effect, with the limit turned to the loosest at which the judge
+	// alarms in no more healthy upgrades than driftwatch does; QuietPower is their mean. For
+	// driftwatch they are its own.
+	Quiet      []float64
+	QuietPower float64
 }
 
 // leastServices is how many services it takes to believe an interval by services.
@@ -176,9 +183,12 @@ func newTable(plan Plan, world sim.World, judges []peers.Judge, results []servic
 			row.Blames = append(row.Blames, r.affected(i, k, alarmed).share())
 		}
 		row.Power = r.power(effects, k, alarmed)
+		quiet := alarmed
 		if k == 0 {
 			own = falseAlarms
 		} else {
+			beyond := r.quiet(healthy, k, int(sum(own.hits)))
+			quiet = func(h peers.Hearing) bool { return h.Score > beyond }
 			matched := falseAlarms
 			row.MatchedPower = row.Power
 			var limit float64
@@ -188,6 +198,10 @@ func newTable(plan Plan, world sim.World, judges []peers.Judge, results []servic
 			}
 			row.Matched, row.Excess = matched.share(), matched.minus(own)
 		}
+		for _, i := range effects {
+			row.Quiet = append(row.Quiet, r.affected(i, k, quiet).value())
+		}
+		row.QuietPower = r.power(effects, k, quiet)
 		t.Rows = append(t.Rows, row)
 	}
 	return t
@@ -295,6 +309,26 @@ func (r reduction) match(effects []int, judge int, power float64) (limit float64
 	return scores[low-1], true
 }
 
+// quiet is the score that a judge reaches in more than allowed upgrades of a scenario, and
+// exceeds in no more; -Inf if it reaches none in so many.
+func (r reduction) quiet(scenario, judge, allowed int) float64 {
+	var highest []float64
+	for _, service := range r.results {
+		for _, upgrade := range service {
+			most := math.Inf(-1)
+			for _, h := range upgrade[scenario][judge] {
+				most = max(most, h.Score)
+			}
+			highest = append(highest, most)
+		}
+	}
+	slices.Sort(highest)
+	if allowed >= len(highest) {
+		return math.Inf(-1)
+	}
+	return highest[len(highest)-1-allowed]
+}
+
 // Verdicts counts the judges that driftwatch is better than, and those that it
 // is not, and the negative controls that fail as they must.
 func (t *Table) Verdicts() (passed, failed int) {
@@ -374,6 +408,19 @@ func (t *Table) cells(r *Row) []string {
 	return append(c, fmt.Sprintf("%.2f", r.Power), matched)
 }
 
+// quietColumns are the headings of the second table.
+func (t *Table) quietColumns() []string {
+	return append(append([]string{"judge"}, t.Effects...), "power at equal false alarms")
+}
+
+func (t *Table) quietCells(r *Row) []string {
+	c := []string{r.Name}
+	for _, p := range r.Quiet {
+		c = append(c, fmt.Sprintf("%.2f", p))
+	}
+	return append(c, fmt.Sprintf("%.2f", r.QuietPower))
+}
+
 func (s Share) String() string {
 	return fmt.Sprintf("%s [%s, %s]", percent(s.Value), number(100*s.Low), number(100*s.High))
 }
@@ -406,28 +453,37 @@ const legend = `false alarms: healthy upgrades with an alarm at any endpoint [95
 w25 to r5: share of affected endpoints found / median minute after the upgrade; early: the same where the rise came 10 minutes before the upgrade
 power: mean over w25 to r5; false alarms at equal power: with the judge's limit turned until its power is driftwatch's`
 
-// Write writes the table and the checks as text.
-func (t *Table) Write(w io.Writer) error {
-	rows := [][]string{t.columns()}
-	for i := range t.Rows {
-		rows = append(rows, t.cells(&t.Rows[i]))
-	}
+// quietLegend says what the second table is.
+const quietLegend = "With each judge's limit turned until it alarms in no more healthy upgrades than driftwatch, the share found is:"
+
+// align writes rows in columns.
+func align(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, r := range rows {
 		for i, c := range r {
-			widths[i] = max(widths[i], len([]rune(c)))
+			widths[i] = max(widths[i], utf8.RuneCountInString(c))
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n%s\n\n", t.Heading(), legend)
 	for _, r := range rows {
 		var line strings.Builder
 		for i, c := range r {
-			line.WriteString(c + strings.Repeat(" ", widths[i]-len([]rune(c))+2))
+			line.WriteString(c + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+2))
 		}
-		fmt.Fprintln(&b, strings.TrimRight(line.String(), " "))
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
-	fmt.Fprintln(&b)
+	return b.String()
+}
+
+// Write writes the table and the checks as text.
+func (t *Table) Write(w io.Writer) error {
+	main, quiet := [][]string{t.columns()}, [][]string{t.quietColumns()}
+	for i := range t.Rows {
+		main = append(main, t.cells(&t.Rows[i]))
+		quiet = append(quiet, t.quietCells(&t.Rows[i]))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n%s\n\n%s\n%s\n\n%s\n", t.Heading(), legend, align(main), quietLegend, align(quiet))
 	for _, c := range t.Checks() {
 		word := "FAIL"
 		if c.Passed {

@@ -193,9 +193,11 @@ func normalQuantile(p float64) float64 { return math.Sqrt2 * math.Erfinv(2*p-1) 
 const kayentaOffset = 60
 
 // kayenta judges as Kayenta's standalone run does over a window that grows from the end of
-// beginAfterMins on. Every metric is critical, that is: High fails the run. The strength is
+// beginAfterMins on. Every metric is critical, that is: High fails the run. (Without that, a
+// score of 95 of 100 over twenty metrics passes whatever one of them does.) The strength is
 // the z that the interval's confidence level is compared with, so that Limit turns
-// Kayenta's confLevel.
+// Kayenta's confLevel. No level helps in the first judgements of a growing window: three
+// values that all lie above three others are High at any.
 func kayenta(s *Series, t int) float64 {
 	r := Kayenta(s.minutes(Guard-kayentaOffset, t-kayentaOffset), s.minutes(Guard, t))
 	if r.MeanRatio < 1 || r.Estimate <= 0 {
@@ -208,7 +210,7 @@ func kayenta(s *Series, t int) float64 {
 // the lifetime unless it is set.
 func KayentaOnce() Judge {
 	return Judge{
-		Name: "Kayenta, once", Setting: "98 % interval above a quarter of the shift; one judgement after an hour; control an hour earlier",
+		Name: "Kayenta, once", Setting: "98 % interval above a quarter of the shift, every metric critical; one judgement after an hour; control an hour earlier",
 		Source: "NetflixACAJudge-v1.0 defaults; controlOffsetInMinutes 60",
 		First:  Horizon, Every: 1, Last: Horizon,
 		Limit: normalQuantile(1 - (1-kayentaConfidence)/2), strength: kayenta,
