@@ -115,7 +115,7 @@ func (c codes) of(err error) error {
 
 // judge runs the check and writes its report. The error is an *exitError.
 func (p *program) judge(ctx context.Context, o *checkOptions) error {
-	if err := o.output.check(); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
 	if o.replay != "" {
@@ -201,7 +201,6 @@ func (p *program) checker(ctx context.Context, o *checkOptions) (*worker.Checker
 	if err != nil {
 		return nil, nil, err
 	}
-	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	say := func(line string) { fmt.Fprintln(p.stderr, line) }
 	var j *journal.Journal
 	if !o.explain {
@@ -211,7 +210,7 @@ func (p *program) checker(ctx context.Context, o *checkOptions) (*worker.Checker
 	}
 	c := &worker.Checker{
 		Tool: version, Rule: r, Query: client, Switches: map[string]flags.Switch{}, Provers: map[string]flags.Prover{},
-		Journal: j, Clock: time.Now, Rand: seed(), Log: log, Say: say, Progress: report.Progress{ASCII: o.ascii}, Options: options,
+		Journal: j, Clock: time.Now, Rand: seed(), Log: p.log(), Say: say, Progress: report.Progress{ASCII: o.ascii}, Options: options,
 	}
 	for _, f := range r.Flags {
 		if err := o.doors(c, f); err != nil {
@@ -288,6 +287,11 @@ func parseTime(s string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("no time: %s", s)
 	}
 	return time.UnixMilli(int64(seconds*1000 + 0.5)).UTC(), nil
+}
+
+// log is for what goes wrong beside the answer.
+func (p *program) log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // seed makes the random targeting keys of a proof differ from run to run.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -104,6 +103,10 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 	return nil
 }
 
+// verifyWithin bounds the proof of a flag that was not written just now: nothing is on its way
+// any more, and a person waits.
+const verifyWithin = 5 * time.Second
+
 // A flagTarget is one flag of a rule, and the doors to it.
 type flagTarget struct {
 	rule     *rule.Rule
@@ -144,7 +147,7 @@ func (w *world) open(ctx context.Context, r *rule.Rule, f rule.Flag) (*flagTarge
 	if t.state, err = t.source.Read(ctx, t.ref); err != nil {
 		return nil, flagFailure(err)
 	}
-	t.question = flags.NewQuestion(t.state, flags.Want{Variant: f.Off.Variant, Value: t.state.Variants[f.Off.Variant]}, f, worker.ProofUsers, seed())
+	t.question = worker.Question(f, t.state, worker.ProofUsers, seed())
 	return t, nil
 }
 
@@ -189,7 +192,11 @@ With --revision the flag is only written if it still is at that revision.`,
 			if revision != "" && !t.state.Revision.Matches(revision) {
 				return &exitError{flagsNotProved, errors.New(report.RevisionConflict(t.ref.Key, revision, t.state.Revision.Short(), t.state.Changed, "").String())}
 			}
-			return p.turnOff(cmd.Context(), t, j, reason)
+			hand, err := p.hand(cmd.Context(), t, j)
+			if err != nil {
+				return err
+			}
+			return p.turnOff(cmd.Context(), t, hand, reason)
 		},
 	}
 	w.flags(cmd)
@@ -198,55 +205,24 @@ With --revision the flag is only written if it still is at that revision.`,
 	return cmd
 }
 
-func (p *program) turnOff(ctx context.Context, t *flagTarget, j *journal.Journal, reason string) error {
-	mode := flags.OffVariant
-	if t.flag.Off.Disabled {
-		mode = flags.Disable
-	}
-	change, err := t.source.Plan(t.state, mode, flags.Want{Variant: t.flag.Off.Variant})
+func (p *program) turnOff(ctx context.Context, t *flagTarget, hand worker.Hand, reason string) error {
+	key := journal.Key{Rule: t.rule.Path, UpgradeID: journal.HandID(time.Now()), Source: t.ref.Source, Flag: t.ref.Key}
+	written, err := hand.TurnOff(ctx, t.source, t.state, t.flag.Off, key, byPerson(reason))
 	if errors.Is(err, flags.ErrAlreadyOff) {
 		fmt.Fprintf(p.stdout, "%s is off already, revision %s; nothing was written\n", t.ref.Key, t.state.Revision.Short())
-		return p.prove(ctx, t)
+		_, err := p.prove(ctx, t, verifyWithin)
+		return err
 	}
 	if err != nil {
 		return flagFailure(err)
 	}
-	body, err := json.Marshal(change)
-	if err != nil {
-		return fmt.Errorf("write the intent: %w", err)
-	}
-	undo := context.WithoutCancel(ctx) // from here on a write is finished and journaled
-	intent, err := j.AppendIntent(undo, journal.Intent{
-		Key:  journal.Key{Rule: t.rule.Path, UpgradeID: journal.HandID(time.Now()), Source: t.ref.Source, Flag: t.ref.Key},
-		Kind: journal.FlagOff, At: time.Now(), By: byPerson(reason), Change: body,
-	})
-	if err != nil {
-		return fmt.Errorf("append intent: %w", err)
-	}
-	receipt, err := t.source.TurnOff(undo, change)
-	o := journal.Outcome{At: time.Now(), RevisionBefore: string(change.Base), RevisionAfter: string(change.After), Outcome: string(report.WrittenNotVerified), Reason: "not looked at yet"}
-	if err != nil {
-		o.Outcome, o.Reason, o.RevisionAfter = string(report.Failed), err.Error(), o.RevisionBefore
-		return errors.Join(flagFailure(err), j.AppendOutcome(undo, intent.ID, o))
-	}
-	if o.Receipt, err = json.Marshal(receipt); err != nil {
-		return fmt.Errorf("write the receipt: %w", err)
-	}
-	if err := j.AppendOutcome(undo, intent.ID, o); err != nil {
-		return err
-	}
 	fmt.Fprintf(p.stdout, "%s   %s → off   revision %s → %s   written %s\n", t.ref.Key, t.state.Word(t.flag.Off.Variant),
-		receipt.Before.Short(), receipt.After.Short(), o.At.UTC().Format("15:04:05.0 UTC"))
-	proved := p.prove(undo, t)
-	o.At, o.Outcome, o.Reason, o.Receipt = time.Now(), string(report.Verified), "", nil
-	if proved != nil {
-		o.Outcome, o.Reason = string(report.WrittenNotVerified), proved.Error()
-	}
-	if err := j.AppendOutcome(undo, intent.ID, o); err != nil {
-		return err
-	}
+		written.Receipt.Before.Short(), written.Receipt.After.Short(), written.At.UTC().Format("15:04:05.0 UTC"))
+	ctx = context.WithoutCancel(ctx) // what was written is looked at and journaled
+	evidence, err := p.prove(ctx, t, worker.ProveWithin)
+	hand.Proved(ctx, written, evidence, err)
 	fmt.Fprintf(p.stdout, "undo   driftwatch flags restore %s\n", t.ref.Key)
-	return proved
+	return err
 }
 
 func byPerson(reason string) string {
@@ -257,8 +233,8 @@ func byPerson(reason string) string {
 }
 
 // prove looks from the flag's viewpoint and prints what was seen.
-func (p *program) prove(ctx context.Context, t *flagTarget) error {
-	evidence, err := t.prover.Prove(ctx, t.question, 30*time.Second)
+func (p *program) prove(ctx context.Context, t *flagTarget, within time.Duration) (flags.Evidence, error) {
+	evidence, err := t.prover.Prove(ctx, t.question, within)
 	where := "off"
 	if evidence.Viewpoint.Kind == flags.File {
 		where = "off in the file"
@@ -267,11 +243,11 @@ func (p *program) prove(ctx context.Context, t *flagTarget) error {
 		for _, a := range evidence.Answers {
 			fmt.Fprintf(p.stdout, "%s %d × value %s variant %q reason %s %s with code default %s, first for %s\n", mark(a.Clean), a.Count, a.Value, a.Variant, a.Reason, a.Error, a.Default, a.Context)
 		}
-		return flagFailure(err)
+		return evidence, flagFailure(err)
 	}
 	fmt.Fprintf(p.stdout, "verified %s in %s: %d contexts × 2 code defaults, %d rounds, seen at %s\n",
 		where, evidence.Took.Round(time.Millisecond), evidence.Contexts, evidence.Rounds, evidence.Viewpoint.Address)
-	return nil
+	return evidence, nil
 }
 
 func mark(clean bool) string {
@@ -293,7 +269,8 @@ func (p *program) flagsVerifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.prove(cmd.Context(), t)
+			_, err = p.prove(cmd.Context(), t, verifyWithin)
+			return err
 		},
 	}
 	w.flags(cmd)
@@ -320,67 +297,28 @@ not turn the flag off again for the same upgrade.`,
 				return err
 			}
 			defer j.Close()
-			return p.restore(cmd.Context(), t, j)
+			hand, err := p.hand(cmd.Context(), t, j)
+			if err != nil {
+				return err
+			}
+			done, err := hand.Restore(cmd.Context(), t.source, t.ref, "a person")
+			if errors.Is(err, worker.ErrNothingToRestore) {
+				return &exitError{flagsRefused, err}
+			}
+			if err != nil {
+				return flagFailure(err)
+			}
+			fmt.Fprintf(p.stdout, "%s restored   revision %s → %s   the file is what it was before\n", t.ref.Key, done.Before.Short(), done.After.Short())
+			return nil
 		},
 	}
 	w.flags(cmd)
 	return cmd
 }
 
-func (p *program) restore(ctx context.Context, t *flagTarget, j *journal.Journal) error {
-	receipt, last, err := lastReceipt(ctx, j, t.ref)
-	if err != nil {
-		return err
-	}
-	if receipt == nil {
-		return &exitError{flagsRefused, fmt.Errorf("the journal holds no write of %s that could be taken back", t.ref.Key)}
-	}
-	ctx = context.WithoutCancel(ctx)
-	intent, err := j.AppendIntent(ctx, journal.Intent{
-		Key:  journal.Key{Rule: t.rule.Path, UpgradeID: last.UpgradeID, Source: t.ref.Source, Flag: t.ref.Key},
-		Kind: journal.Restore, At: time.Now(), By: "a person", Change: last.Change,
-	})
-	if err != nil {
-		return fmt.Errorf("append intent: %w", err)
-	}
-	done, err := t.source.Restore(ctx, *receipt)
-	o := journal.Outcome{At: time.Now(), RevisionBefore: string(receipt.After), RevisionAfter: string(receipt.Before), Outcome: string(report.Verified)}
-	if err != nil {
-		o.Outcome, o.Reason, o.RevisionAfter = string(report.Failed), err.Error(), o.RevisionBefore
-		return errors.Join(flagFailure(err), j.AppendOutcome(ctx, intent.ID, o))
-	}
-	if o.Receipt, err = json.Marshal(done); err != nil {
-		return fmt.Errorf("write the receipt: %w", err)
-	}
-	if err := j.AppendOutcome(ctx, intent.ID, o); err != nil {
-		return err
-	}
-	fmt.Fprintf(p.stdout, "%s restored   revision %s → %s   the file is what it was before\n", t.ref.Key, receipt.After.Short(), receipt.Before.Short())
-	return nil
-}
-
-// lastReceipt is the newest write of a flag that was not taken back yet.
-func lastReceipt(ctx context.Context, j *journal.Journal, ref flags.Ref) (*flags.Receipt, journal.Action, error) {
-	actions, err := j.Actions(ctx, journal.ActionFilter{Source: ref.Source, Flag: ref.Key})
-	if err != nil {
-		return nil, journal.Action{}, err
-	}
-	var found *flags.Receipt
-	var of journal.Action
-	for _, a := range actions {
-		for _, o := range a.Outcomes {
-			if len(o.Receipt) == 0 {
-				continue
-			}
-			if a.Kind == journal.Restore {
-				found = nil
-				continue
-			}
-			found, of = &flags.Receipt{}, a
-			if err := json.Unmarshal(o.Receipt, found); err != nil {
-				return nil, journal.Action{}, fmt.Errorf("read the receipt of %s: %w", ref.Key, err)
-			}
-		}
-	}
-	return found, of, nil
+// hand writes the flag for a person. What a crash left open about it is settled first.
+func (p *program) hand(ctx context.Context, t *flagTarget, j *journal.Journal) (worker.Hand, error) {
+	h := worker.Hand{Journal: j, Clock: time.Now, Log: p.log()}
+	_, err := h.Actions(ctx, journal.ActionFilter{Source: t.ref.Source, Flag: t.ref.Key}, map[string]flags.Switch{t.ref.Source: t.source})
+	return h, err
 }

@@ -18,30 +18,25 @@ import (
 	"github.com/driftwatch/driftwatch/internal/rule"
 )
 
-// proveWithin bounds a proof. A file provider sees a flip within milliseconds and a flagd
-// that polls within a second; a proof needs three clean rounds on top. What is not seen by
-// then is somebody else's view of the flag.
-const proveWithin = 30 * time.Second
-
-// A pastAction is what the journal holds about a flag of this upgrade.
+// A pastAction is a write of driftwatch because of this upgrade.
 type pastAction struct {
-	flag    int // index of the rule's flag
-	intent  journal.Intent
-	change  flags.Change
-	written time.Time // zero: it is not known to be written
+	Write
+	flag    int       // index of the rule's flag
 	proved  time.Time // zero: it was never seen off
 	outcome report.Outcome
 	detail  string
 }
 
-// loadActions reads what driftwatch did earlier because of this upgrade, and settles what a
-// crash left open: by reading the flag, never by writing again.
+// hand writes flags on the clock of Prometheus.
+func (s *session) hand() Hand { return Hand{Journal: s.Journal, Clock: s.present, Log: s.Log} }
+
+// loadActions reads what driftwatch did earlier because of this upgrade.
 func (s *session) loadActions(ctx context.Context) error {
 	s.in.UpgradeID = upgradeID(*s.upgrade, s.Rule)
 	if s.Journal == nil {
 		return nil
 	}
-	entries, err := s.Journal.Actions(ctx, journal.ActionFilter{UpgradeID: s.in.UpgradeID})
+	entries, err := s.hand().Actions(ctx, journal.ActionFilter{UpgradeID: s.in.UpgradeID}, s.Switches)
 	if err != nil {
 		return fmt.Errorf("read earlier actions: %w", err)
 	}
@@ -50,15 +45,9 @@ func (s *session) loadActions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !ok {
-			continue
+		if ok {
+			s.actions = append(s.actions, a)
 		}
-		if len(e.Outcomes) == 0 {
-			if a, err = s.settle(ctx, a); err != nil {
-				return err
-			}
-		}
-		s.actions = append(s.actions, a)
 	}
 	s.noteWrites()
 	return nil
@@ -67,20 +56,20 @@ func (s *session) loadActions(ctx context.Context) error {
 // noteWrites ends the post window of every row whose flag was written at the write.
 func (s *session) noteWrites() {
 	for _, a := range s.actions {
-		if a.written.IsZero() {
+		if a.At.IsZero() {
 			continue
 		}
 		if s.in.WrittenAt == nil {
 			s.in.WrittenAt = map[int]int{}
 		}
-		s.in.WrittenAt[a.flag] = s.stepOf(a.written)
+		s.in.WrittenAt[a.flag] = s.stepOf(a.At)
 	}
 }
 
 // past turns a journal entry into a pastAction; restores and flags that the rule no longer
 // names are none.
 func (s *session) past(e journal.Action) (pastAction, bool, error) {
-	a := pastAction{flag: -1, intent: e.Intent}
+	a := pastAction{flag: -1, Write: Write{Intent: e.Intent}}
 	for i, f := range s.Rule.Flags {
 		if f.Key == e.Flag && f.Source == e.Source {
 			a.flag = i
@@ -89,46 +78,19 @@ func (s *session) past(e journal.Action) (pastAction, bool, error) {
 	if a.flag < 0 || e.Kind != journal.FlagOff {
 		return a, false, nil
 	}
-	if err := json.Unmarshal(e.Change, &a.change); err != nil {
+	if err := json.Unmarshal(e.Change, &a.Change); err != nil {
 		return a, false, fmt.Errorf("read the intent of %s: %w", e.Flag, err)
 	}
 	for _, o := range e.Outcomes {
 		a.outcome, a.detail = report.Outcome(o.Outcome), o.Reason
-		if a.written.IsZero() && (a.outcome == report.Verified || a.outcome == report.WrittenNotVerified) {
-			a.written = o.At
+		if a.At.IsZero() && (a.outcome == report.Verified || a.outcome == report.WrittenNotVerified) {
+			a.At = o.At
 		}
 		if a.proved.IsZero() && a.outcome == report.Verified {
 			a.proved = o.At
 		}
 	}
 	return a, true, nil
-}
-
-// settle finds out whether an interrupted write happened, by reading the flag.
-func (s *session) settle(ctx context.Context, a pastAction) (pastAction, error) {
-	o := journal.Outcome{At: s.present(), Outcome: string(report.Failed), RevisionBefore: string(a.change.Base), RevisionAfter: string(a.change.Base)}
-	var state flags.State
-	source, err := s.source(s.Rule.Flags[a.flag].Source)
-	if err == nil {
-		state, err = source.Read(ctx, a.change.Ref)
-	}
-	switch {
-	case err != nil:
-		o.Reason = fmt.Sprintf("interrupted; whether it was written cannot be read: %v", err)
-	case state.Revision == a.change.After:
-		o.Outcome, o.Reason, o.RevisionAfter, o.At = string(report.WrittenNotVerified), "interrupted after the write", string(state.Revision), state.Changed
-		receipt := flags.Receipt{Change: a.change, Before: a.change.Base, After: a.change.After, Written: state.Changed}
-		if o.Receipt, err = json.Marshal(receipt); err != nil {
-			return a, fmt.Errorf("write the receipt: %w", err)
-		}
-		a.written = state.Changed
-	case state.Revision == a.change.Base:
-		o.Reason = "interrupted before the write; the flag was not touched"
-	default:
-		o.Reason = fmt.Sprintf("interrupted, and changed by somebody else since; the flag is %s", state.Word(a.change.Want.Variant))
-	}
-	a.outcome, a.detail = report.Outcome(o.Outcome), o.Reason
-	return a, s.Journal.AppendOutcome(ctx, a.intent.ID, o)
 }
 
 // source is the flag source of a name.
@@ -186,8 +148,7 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 	}
 	for i := range s.actions {
 		if s.actions[i].flag == flag {
-			action, err = s.proveAgain(ctx, &s.actions[i])
-			return action, false, err
+			return s.proveAgain(ctx, &s.actions[i]), false, nil
 		}
 	}
 	in, err := s.decideInput(ctx, flag)
@@ -225,7 +186,7 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 // seenOff proves that a flag that somebody else turned off is off. Nothing is written.
 func (s *session) seenOff(ctx context.Context, flag int, state flags.State, action report.Action) report.Action {
 	f := s.Rule.Flags[flag]
-	evidence, err := s.Provers[f.Source].Prove(ctx, s.question(f, state, ProofUsers), proveWithin)
+	evidence, err := s.Provers[f.Source].Prove(ctx, Question(f, state, ProofUsers, s.Rand), ProveWithin)
 	action.Viewpoint, action.Evaluations = report.Word(evidence.Viewpoint.Kind), evaluations(evidence)
 	seen := fmt.Sprintf("verified off in %s", evidence.Took.Round(time.Millisecond))
 	if err != nil {
@@ -291,7 +252,7 @@ func (s *session) decideInput(ctx context.Context, flag int) (flags.DecideInput,
 	if in.StateErr = err; err != nil {
 		return in, nil
 	}
-	served, err := s.Provers[f.Source].Served(ctx, s.question(f, in.State, servedUsers))
+	served, err := s.Provers[f.Source].Served(ctx, Question(f, in.State, servedUsers, s.Rand))
 	in.ServedErr = err
 	if err == nil {
 		in.Served = &served
@@ -309,11 +270,6 @@ const (
 	ProofUsers  = 20
 	servedUsers = 200
 )
-
-// question is what is asked about a flag, of so many made-up users.
-func (s *session) question(f rule.Flag, state flags.State, users int) flags.Question {
-	return flags.NewQuestion(state, flags.Want{Variant: f.Off.Variant, Value: state.Variants[f.Off.Variant]}, f, users, s.Rand)
-}
 
 // checkFlags reads the flags of the rule whose sources the configuration names: a flag that
 // its source does not have is a mistake to be told before anything is judged.
@@ -352,91 +308,47 @@ func (s *session) exposure(ctx context.Context, f rule.Flag) *float64 {
 	return &value
 }
 
-// turnOff writes the flag: intent first, then the write, then what came of it, then the
-// proof and what came of that. From the intent on, an interrupt no longer stops it: a flag is
-// never left in an unknown state.
+// turnOff writes the flag and proves it. From the intent on, an interrupt no longer stops it:
+// a flag is never left in an unknown state.
 func (s *session) turnOff(ctx context.Context, flag int, state flags.State, action report.Action) (report.Action, error) {
 	f := s.Rule.Flags[flag]
-	fail := func(err error) report.Action {
-		action.Outcome, action.Detail = report.Failed, report.Word(err.Error())
-		return action
-	}
-	mode := flags.OffVariant
-	if f.Off.Disabled {
-		mode = flags.Disable
-	}
-	source, err := s.source(f.Source)
-	if err != nil {
-		return fail(err), nil
-	}
-	change, err := source.Plan(state, mode, flags.Want{Variant: f.Off.Variant})
-	if err != nil {
-		return fail(err), nil
-	}
-	body, err := json.Marshal(change)
-	if err != nil {
-		return action, fmt.Errorf("write the intent: %w", err)
-	}
-	if ctx.Err() != nil {
+	key := journal.Key{Rule: s.Rule.Path, UpgradeID: s.in.UpgradeID, Source: f.Source, Flag: f.Key}
+	w, err := s.hand().TurnOff(ctx, s.Switches[f.Source], state, f.Off, key, "driftwatch "+s.Tool)
+	if ctx.Err() != nil && w.At.IsZero() {
 		return action, ctx.Err()
 	}
-	ctx = context.WithoutCancel(ctx)
-	intent, err := s.Journal.AppendIntent(ctx, journal.Intent{
-		Key:  journal.Key{Rule: s.Rule.Path, UpgradeID: s.in.UpgradeID, Source: f.Source, Flag: f.Key},
-		Kind: journal.FlagOff, At: s.present(), By: "driftwatch " + s.Tool, Change: body,
-	})
+	past := pastAction{Write: w, flag: flag, outcome: report.WrittenNotVerified}
 	if err != nil {
-		if errors.Is(err, journal.ErrAlreadyIntended) {
-			return fail(fmt.Errorf("another check is turning it off at this moment: %w", err)), nil
-		}
-		return fail(fmt.Errorf("the intent cannot be journaled, so nothing was written: %w", err)), nil
-	}
-	past := pastAction{flag: flag, intent: intent, change: change}
-	receipt, err := source.TurnOff(ctx, change)
-	if err != nil {
+		action.Outcome, action.Detail = report.Failed, report.Word(err.Error())
 		past.outcome, past.detail = report.Failed, err.Error()
 		s.actions = append(s.actions, past)
-		s.outcome(ctx, intent.ID, journal.Outcome{
-			At: s.present(), Outcome: string(report.Failed), Reason: err.Error(), RevisionBefore: string(change.Base), RevisionAfter: string(change.Base),
-		})
-		return fail(err), nil
+		return action, nil
 	}
-	past.written, past.outcome = s.present(), report.WrittenNotVerified
-	receiptBody, err := json.Marshal(receipt)
-	if err != nil {
-		return action, fmt.Errorf("write the receipt: %w", err)
-	}
-	s.outcome(ctx, intent.ID, journal.Outcome{
-		At: past.written, Outcome: string(report.WrittenNotVerified), Reason: "not looked at yet",
-		RevisionBefore: string(receipt.Before), RevisionAfter: string(receipt.After), Receipt: receiptBody,
-	})
-	action.Revision = [2]report.Word{report.Word(receipt.Before.Short()), report.Word(receipt.After.Short())}
-	action.At = report.At(past.written)
+	action.Revision = [2]report.Word{report.Word(w.Receipt.Before.Short()), report.Word(w.Receipt.After.Short())}
+	action.At = report.At(w.At)
 	s.actions = append(s.actions, past)
 	s.noteWrites()
-	action, err = s.prove(ctx, &s.actions[len(s.actions)-1], action)
+	action = s.prove(context.WithoutCancel(ctx), &s.actions[len(s.actions)-1], action)
 	s.Say(s.Progress.Action(action))
-	return action, err
+	return action, nil
 }
 
 // prove looks whether everybody gets the off variant, and whether the exposure fell, and
 // journals what it saw.
-func (s *session) prove(ctx context.Context, a *pastAction, action report.Action) (report.Action, error) {
+func (s *session) prove(ctx context.Context, a *pastAction, action report.Action) report.Action {
 	f := s.Rule.Flags[a.flag]
 	begun := s.present()
-	o := journal.Outcome{RevisionBefore: string(a.change.Base), RevisionAfter: string(a.change.After)}
 	var evidence flags.Evidence
 	var state flags.State
 	source, err := s.source(f.Source)
 	if err == nil {
-		state, err = source.Read(ctx, a.change.Ref)
+		state, err = source.Read(ctx, a.Change.Ref)
 	}
 	if err == nil {
-		evidence, err = s.Provers[f.Source].Prove(ctx, s.question(f, state, ProofUsers), proveWithin)
+		evidence, err = s.Provers[f.Source].Prove(ctx, Question(f, state, ProofUsers, s.Rand), ProveWithin)
 		action.Viewpoint = report.Word(evidence.Viewpoint.Kind)
 		action.Evaluations = evaluations(evidence)
 	}
-	o.Outcome = string(report.Verified)
 	if err == nil && f.Exposure != "" {
 		var after *float64
 		after, err = s.exposureFallen(ctx, f)
@@ -448,33 +360,20 @@ func (s *session) prove(ctx context.Context, a *pastAction, action report.Action
 			action.Viewpoint = viewpointExposure
 		}
 	}
-	o.At = s.present()
+	s.hand().Proved(ctx, a.Write, evidence, err)
+	now := s.present()
+	action.Outcome, action.Reason, action.Detail = report.Verified, "", ""
 	if err != nil {
-		o.Outcome, o.Reason = string(report.WrittenNotVerified), err.Error()
-		action.Detail = report.Word(err.Error())
+		action.Outcome, action.Detail = report.WrittenNotVerified, report.Word(err.Error())
 	} else {
-		action.Detail = ""
-		took := o.At.Sub(begun).Seconds()
+		took := now.Sub(begun).Seconds()
 		action.VerifiedAfterS = &took
 		if a.proved.IsZero() {
-			a.proved = o.At
+			a.proved = now
 		}
 	}
-	action.Outcome, action.Reason = report.Outcome(o.Outcome), ""
 	a.outcome, a.detail = action.Outcome, string(action.Detail)
-	if o.Evidence, err = json.Marshal(evidence); err != nil {
-		return action, fmt.Errorf("write the evidence: %w", err)
-	}
-	s.outcome(ctx, a.intent.ID, o)
-	return action, nil
-}
-
-// outcome journals what became of an intent. Where the journal fails now, the intent is in it,
-// and the next check settles it by reading the flag; the report must not be lost over it.
-func (s *session) outcome(ctx context.Context, intent int64, o journal.Outcome) {
-	if err := s.Journal.AppendOutcome(ctx, intent, o); err != nil {
-		s.Log.Error("the outcome is not journaled", "outcome", o.Outcome, "error", err)
-	}
+	return action
 }
 
 // viewpointExposure stands where the application's own evaluations were seen to end.
@@ -534,23 +433,23 @@ func (s *session) exposureFallen(ctx context.Context, f rule.Flag) (*float64, er
 }
 
 // proveAgain looks at a flag that driftwatch turned off earlier. Nothing is written.
-func (s *session) proveAgain(ctx context.Context, a *pastAction) (report.Action, error) {
+func (s *session) proveAgain(ctx context.Context, a *pastAction) report.Action {
 	action := report.Action{
-		Kind: "flag_off", Flag: report.Word(a.change.Ref.Key), Outcome: a.outcome, Detail: report.Word(a.detail),
-		Revision: [2]report.Word{report.Word(a.change.Base.Short()), report.Word(a.change.After.Short())}, At: report.At(a.written),
+		Kind: "flag_off", Flag: report.Word(a.Change.Ref.Key), Outcome: a.outcome, Detail: report.Word(a.detail),
+		Revision: [2]report.Word{report.Word(a.Change.Base.Short()), report.Word(a.Change.After.Short())}, At: report.At(a.At),
 	}
-	if a.written.IsZero() {
-		return action, nil
+	if a.At.IsZero() {
+		return action
 	}
 	f := s.Rule.Flags[a.flag]
 	source, err := s.source(f.Source)
 	if err == nil {
 		var state flags.State
-		state, err = source.Read(ctx, a.change.Ref)
+		state, err = source.Read(ctx, a.Change.Ref)
 		if err == nil && !state.Off(f.Off.Variant) {
 			action.Outcome, action.Reason = report.Refused, report.Word(flags.ReasonPersonRestored)
-			action.Detail = report.Word(fmt.Sprintf("%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, stamp(a.written)))
-			return action, nil
+			action.Detail = report.Word(fmt.Sprintf("%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, stamp(a.At)))
+			return action
 		}
 	}
 	return s.prove(ctx, a, action)

@@ -147,7 +147,7 @@ func (s *session) actedRows(acted []pastAction) []actedRow {
 			for _, t := range s.whole {
 				if t.Endpoint == row.Endpoint && t.Signal == row.Signal && t.Metric == row.Metric {
 					fell := s.Rule.Signals[row.Signal].Direction != rule.Up && row.Change.Ratio < 0
-					out = append(out, actedRow{track: t, written: s.stepOf(a.written), fell: fell})
+					out = append(out, actedRow{track: t, written: s.stepOf(a.At), fell: fell})
 				}
 			}
 		}

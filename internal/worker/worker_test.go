@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -100,6 +101,7 @@ func newSession(t *testing.T) (*session, *flags.FlagdFile, string) {
 		Rule: r, Journal: j, Clock: func() time.Time { return at.Add(30 * time.Minute) }, Rand: rand.New(rand.NewPCG(1, 2)),
 		Switches: map[string]flags.Switch{"production": source},
 		Provers:  map[string]flags.Prover{"production": flags.NewFileProver(path)},
+		Log:      slog.New(slog.DiscardHandler),
 		Say:      func(string) {},
 	}
 	return &session{Checker: c, upgrade: &telemetry.Upgrade{At: at, Started: at}}, source, path
@@ -169,8 +171,8 @@ func TestAnInterruptedActionIsSettledByReading(t *testing.T) {
 				t.Fatalf("%d actions, want 1", len(s.actions))
 			}
 			a := s.actions[0]
-			if a.outcome != tt.outcome || !strings.Contains(a.detail, tt.reason) || a.written.IsZero() == tt.written {
-				t.Errorf("outcome %s (%s), written %v; want %s, %q", a.outcome, a.detail, a.written, tt.outcome, tt.reason)
+			if a.outcome != tt.outcome || !strings.Contains(a.detail, tt.reason) || a.At.IsZero() == tt.written {
+				t.Errorf("outcome %s (%s), written %v; want %s, %q", a.outcome, a.detail, a.At, tt.outcome, tt.reason)
 			}
 			if now, err := os.ReadFile(path); string(now) != string(text) || (err == nil) != (readErr == nil) {
 				t.Error("settling wrote the flag file")
@@ -189,6 +191,21 @@ func TestAnInterruptedActionIsSettledByReading(t *testing.T) {
 				t.Errorf("settled twice: %+v, %v", entries, err)
 			}
 		})
+	}
+}
+
+// What another check may be writing at this moment is waited for, not called interrupted.
+func TestAYoungIntentIsWaitedFor(t *testing.T) {
+	s, source, _ := newSession(t)
+	intend(t, s, source)
+	now := at.Add(20*time.Minute + time.Second)
+	h := Hand{Journal: s.Journal, Log: s.Log, Clock: func() time.Time { now = now.Add(4 * time.Second); return now }}
+	actions, err := h.Actions(t.Context(), journal.ActionFilter{}, s.Switches)
+	if err != nil || len(actions) != 1 || len(actions[0].Outcomes) != 1 {
+		t.Fatalf("%+v, %v", actions, err)
+	}
+	if waited := actions[0].Outcomes[0].At.Sub(actions[0].At); waited < settleAfter {
+		t.Errorf("settled after %v, want at least %v", waited, settleAfter)
 	}
 }
 

@@ -1,0 +1,238 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/driftwatch/driftwatch/internal/flags"
+	"github.com/driftwatch/driftwatch/internal/journal"
+	"github.com/driftwatch/driftwatch/internal/report"
+	"github.com/driftwatch/driftwatch/internal/rule"
+)
+
+// ProveWithin bounds a proof. A file provider sees a flip within milliseconds and a flagd
+// that polls within a second; a proof needs three clean rounds on top. What is not seen by
+// then is somebody else's view of the flag.
+const ProveWithin = 30 * time.Second
+
+// settleAfter is how old an intent without an outcome must be to count as interrupted. A
+// write takes milliseconds, so a younger one may belong to a check that is at it.
+const settleAfter = 10 * time.Second
+
+// A Hand writes flags, for a check or for a person: the intent is journaled first, then the
+// write is made, then what came of it is journaled. From the intent on an interrupt does not
+// stop it. A process that dies in between leaves an intent that Settle resolves by reading.
+type Hand struct {
+	Journal *journal.Journal
+	Clock   func() time.Time
+	Log     *slog.Logger
+}
+
+// A Write is a flag that was turned off.
+type Write struct {
+	Intent  journal.Intent
+	Change  flags.Change
+	Receipt flags.Receipt
+	At      time.Time // zero: it is not known to be written
+}
+
+// TurnOff writes the change that turns a flag off for everybody. key names the action in the
+// journal, where it can stand only once. The error wraps one of the flags package where the
+// source refused; nothing is written then. Write holds the intent as soon as there is one.
+func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.State, off rule.Off, key journal.Key, by string) (Write, error) {
+	mode := flags.OffVariant
+	if off.Disabled {
+		mode = flags.Disable
+	}
+	var w Write
+	var err error
+	if w.Change, err = source.Plan(state, mode, flags.Want{Variant: off.Variant}); err != nil {
+		return w, err
+	}
+	body, err := json.Marshal(w.Change)
+	if err != nil {
+		return w, fmt.Errorf("write the intent: %w", err)
+	}
+	if ctx.Err() != nil {
+		return w, ctx.Err()
+	}
+	ctx = context.WithoutCancel(ctx)
+	intent, err := h.Journal.AppendIntent(ctx, journal.Intent{Key: key, Kind: journal.FlagOff, At: h.Clock(), By: by, Change: body})
+	if errors.Is(err, journal.ErrAlreadyIntended) {
+		return w, fmt.Errorf("another check is turning it off at this moment: %w", err)
+	}
+	if err != nil {
+		return w, fmt.Errorf("the intent cannot be journaled, so nothing was written: %w", err)
+	}
+	w.Intent = intent
+	if w.Receipt, err = source.TurnOff(ctx, w.Change); err != nil {
+		h.outcome(ctx, intent.ID, report.Failed, err.Error(), w.Change.Base, w.Change.Base, nil)
+		return w, err
+	}
+	w.At = h.Clock()
+	h.outcome(ctx, intent.ID, report.WrittenNotVerified, "not looked at yet", w.Receipt.Before, w.Receipt.After, w.Receipt)
+	return w, nil
+}
+
+// Proved journals how a proof of w ended; err is nil where everybody gets the off variant.
+func (h Hand) Proved(ctx context.Context, w Write, evidence flags.Evidence, err error) {
+	o := journal.Outcome{
+		At: h.Clock(), Outcome: string(report.Verified), RevisionBefore: string(w.Change.Base), RevisionAfter: string(w.Change.After),
+	}
+	if err != nil {
+		o.Outcome, o.Reason = string(report.WrittenNotVerified), err.Error()
+	}
+	if o.Evidence, err = json.Marshal(evidence); err != nil {
+		h.Log.Error("the evidence is not journaled", "error", err)
+	}
+	h.append(ctx, w.Intent.ID, o)
+}
+
+// ErrNothingToRestore is a flag that driftwatch did not turn off, or whose write was taken
+// back already.
+var ErrNothingToRestore = errors.New("the journal holds no write that could be taken back")
+
+// Restore takes back the newest write of a flag, byte for byte, because by wants it.
+func (h Hand) Restore(ctx context.Context, source flags.Switch, ref flags.Ref, by string) (flags.Receipt, error) {
+	receipt, written, err := h.lastReceipt(ctx, ref)
+	if err != nil {
+		return flags.Receipt{}, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	intent, err := h.Journal.AppendIntent(ctx, journal.Intent{Key: written.Key, Kind: journal.Restore, At: h.Clock(), By: by, Change: written.Change})
+	if err != nil {
+		return flags.Receipt{}, fmt.Errorf("the intent cannot be journaled, so nothing was written: %w", err)
+	}
+	done, err := source.Restore(ctx, receipt)
+	if err != nil {
+		h.outcome(ctx, intent.ID, report.Failed, err.Error(), receipt.After, receipt.After, nil)
+		return flags.Receipt{}, err
+	}
+	h.outcome(ctx, intent.ID, report.Verified, "", done.Before, done.After, done)
+	return done, nil
+}
+
+// lastReceipt is the newest write of a flag that was not taken back yet.
+func (h Hand) lastReceipt(ctx context.Context, ref flags.Ref) (flags.Receipt, journal.Action, error) {
+	actions, err := h.Journal.Actions(ctx, journal.ActionFilter{Source: ref.Source, Flag: ref.Key})
+	if err != nil {
+		return flags.Receipt{}, journal.Action{}, err
+	}
+	var body []byte
+	var of journal.Action
+	for _, a := range actions {
+		for _, o := range a.Outcomes {
+			switch {
+			case len(o.Receipt) == 0:
+			case a.Kind == journal.Restore:
+				body = nil
+			default:
+				body, of = o.Receipt, a
+			}
+		}
+	}
+	var receipt flags.Receipt
+	if body == nil {
+		return receipt, of, fmt.Errorf("%w: %s", ErrNothingToRestore, ref.Key)
+	}
+	if err := json.Unmarshal(body, &receipt); err != nil {
+		return receipt, of, fmt.Errorf("read the receipt of %s: %w", ref.Key, err)
+	}
+	return receipt, of, nil
+}
+
+// Actions are the journal's entries that f chooses. What a crash left without an outcome is
+// settled first; what a check may be at right now is waited for.
+func (h Hand) Actions(ctx context.Context, f journal.ActionFilter, sources map[string]flags.Switch) ([]journal.Action, error) {
+	for {
+		actions, err := h.Journal.Actions(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		young := false
+		for i, a := range actions {
+			if len(a.Outcomes) > 0 {
+				continue
+			}
+			if h.Clock().Sub(a.At) < settleAfter {
+				young = true
+				continue
+			}
+			if actions[i].Outcomes, err = h.settle(ctx, a, sources[a.Source]); err != nil {
+				return nil, err
+			}
+		}
+		if !young {
+			return actions, nil
+		}
+		select {
+		case <-time.After(settleAfter / 50):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// settle finds out whether an interrupted write happened, by reading the flag.
+func (h Hand) settle(ctx context.Context, a journal.Action, source flags.Switch) ([]journal.Outcome, error) {
+	var c flags.Change
+	if err := json.Unmarshal(a.Change, &c); err != nil {
+		return nil, fmt.Errorf("read the intent of %s: %w", a.Flag, err)
+	}
+	from, to := c.Base, c.After
+	if a.Kind == journal.Restore {
+		from, to = to, from
+	}
+	var state flags.State
+	err := fmt.Errorf("%w: the configuration names no flag source %q", flags.ErrNotFound, a.Source)
+	if source != nil {
+		state, err = source.Read(ctx, c.Ref)
+	}
+	o := journal.Outcome{At: h.Clock(), Outcome: string(report.Failed), RevisionBefore: string(from), RevisionAfter: string(from)}
+	switch {
+	case err != nil:
+		o.Reason = fmt.Sprintf("interrupted; whether it was written cannot be read: %v", err)
+	case state.Revision == to:
+		o.Outcome, o.Reason = string(report.WrittenNotVerified), "interrupted after the write"
+		o.At, o.RevisionAfter = state.Changed, string(to)
+		receipt := flags.Receipt{Change: c, Before: from, After: to, Restore: a.Kind == journal.Restore, Written: state.Changed}
+		if o.Receipt, err = json.Marshal(receipt); err != nil {
+			return nil, fmt.Errorf("write the receipt: %w", err)
+		}
+	case state.Revision == from:
+		o.Reason = "interrupted before the write; the flag was not touched"
+	default:
+		o.Reason = "interrupted, and changed by somebody else since; the flag is " + state.Word(c.Want.Variant)
+	}
+	return []journal.Outcome{o}, h.Journal.AppendOutcome(ctx, a.ID, o)
+}
+
+// outcome journals what became of an intent.
+func (h Hand) outcome(ctx context.Context, intent int64, outcome report.Outcome, reason string, before, after flags.Revision, receipt any) {
+	o := journal.Outcome{At: h.Clock(), Outcome: string(outcome), Reason: reason, RevisionBefore: string(before), RevisionAfter: string(after)}
+	if receipt != nil {
+		var err error
+		if o.Receipt, err = json.Marshal(receipt); err != nil {
+			h.Log.Error("the receipt is not journaled", "error", err)
+		}
+	}
+	h.append(ctx, intent, o)
+}
+
+// append journals an outcome. Where the journal fails now, the intent is in it, and whoever
+// comes next settles it by reading the flag; what was done must not be lost over it.
+func (h Hand) append(ctx context.Context, intent int64, o journal.Outcome) {
+	if err := h.Journal.AppendOutcome(ctx, intent, o); err != nil {
+		h.Log.Error("the outcome is not journaled", "outcome", o.Outcome, "error", err)
+	}
+}
+
+// Question is what is asked about a flag, of so many made-up users.
+func Question(f rule.Flag, state flags.State, users int, r *rand.Rand) flags.Question {
+	return flags.NewQuestion(state, flags.Want{Variant: f.Off.Variant, Value: state.Variants[f.Off.Variant]}, f, users, r)
+}
