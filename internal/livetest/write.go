@@ -2,7 +2,6 @@ package livetest
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -14,18 +13,28 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/snappy"
+	"github.com/prometheus/prometheus/model/histogram"
 )
 
 // A Series is one time series with its samples, ascending in time.
 type Series struct {
-	Labels  map[string]string // with __name__
-	Samples []Sample
+	Labels     map[string]string // with __name__
+	Samples    []Sample
+	Histograms []HistogramSample // instead of Samples
 }
 
 // A Sample is one value at one time; Prometheus keeps milliseconds.
 type Sample struct {
 	T time.Time
 	V float64
+}
+
+// A HistogramSample is one native histogram at one time: H or F. Its stale marker is one whose
+// Sum is StaleMarker.
+type HistogramSample struct {
+	T time.Time
+	H *histogram.Histogram
+	F *histogram.FloatHistogram
 }
 
 // StaleMarker is the value that Prometheus stores when a series is gone at a scrape: a NaN
@@ -102,26 +111,40 @@ type slicer struct {
 
 // A slicedSeries is what is left of one series.
 type slicedSeries struct {
-	labels  []byte // encoded Label fields of a TimeSeries
-	samples []Sample
+	labels     []byte // encoded Label fields of a TimeSeries
+	samples    []Sample
+	histograms []HistogramSample
+}
+
+// times are how many values are left, and when they are.
+func (s slicedSeries) times() (n int, at func(i int) int64) {
+	if len(s.histograms) > 0 {
+		return len(s.histograms), func(i int) int64 { return s.histograms[i].T.UnixMilli() }
+	}
+	return len(s.samples), func(i int) int64 { return s.samples[i].T.UnixMilli() }
 }
 
 func newSlicer(series []Series) (*slicer, error) {
 	w := &slicer{start: math.MaxInt64}
 	end, total := int64(math.MinInt64), 0
 	for _, one := range series {
-		if len(one.Samples) == 0 {
+		if len(one.Samples) > 0 && len(one.Histograms) > 0 {
+			return nil, fmt.Errorf("%v has both samples and histograms", one.Labels)
+		}
+		sliced := slicedSeries{encodeLabels(one.Labels), one.Samples, one.Histograms}
+		n, at := sliced.times()
+		if n == 0 {
 			continue
 		}
-		for i := 1; i < len(one.Samples); i++ {
-			if one.Samples[i].T.UnixMilli() <= one.Samples[i-1].T.UnixMilli() {
-				return nil, fmt.Errorf("samples of %v are not ascending at %v", one.Labels, one.Samples[i].T)
+		for i := 1; i < n; i++ {
+			if at(i) <= at(i-1) {
+				return nil, fmt.Errorf("samples of %v are not ascending at %v", one.Labels, time.UnixMilli(at(i)))
 			}
 		}
-		w.series = append(w.series, slicedSeries{encodeLabels(one.Labels), one.Samples})
-		w.start = min(w.start, one.Samples[0].T.UnixMilli())
-		end = max(end, one.Samples[len(one.Samples)-1].T.UnixMilli())
-		total += len(one.Samples)
+		w.series = append(w.series, sliced)
+		w.start = min(w.start, at(0))
+		end = max(end, at(n-1))
+		total += n
 	}
 	if total > 0 {
 		w.span = max(1, min(requestSpan.Milliseconds(), (end-w.start+1)*requestSamples/int64(total)))
@@ -136,8 +159,9 @@ func (w *slicer) next() []byte {
 	for len(w.series) > 0 {
 		for ; w.at < len(w.series) && count < requestSamples; w.at++ {
 			one := &w.series[w.at]
+			left, timeOf := one.times()
 			n := 0
-			for n < len(one.samples) && one.samples[n].T.UnixMilli() < w.start+w.span {
+			for n < left && timeOf(n) < w.start+w.span {
 				n++
 			}
 			if n == 0 {
@@ -145,7 +169,12 @@ func (w *slicer) next() []byte {
 			}
 			size := len(one.labels)
 			sample = sample[:0]
-			for _, x := range one.samples[:n] {
+			for _, x := range one.histograms[:min(n, len(one.histograms))] {
+				h := encodeHistogram(x)
+				sample = binary.AppendUvarint(append(sample, 4<<3|2), uint64(len(h)))
+				sample = append(sample, h...)
+			}
+			for _, x := range one.samples[:min(n, len(one.samples))] {
 				at := x.T.UnixMilli()
 				// Sample: value is field 1, 8 bytes; timestamp is field 2, a varint.
 				length := 1 + 8 + 1 + uvarintLen(uint64(at)) // two's complement, as protobuf encodes int64
@@ -158,7 +187,7 @@ func (w *slicer) next() []byte {
 			message = binary.AppendUvarint(message, uint64(size+len(sample)))
 			message = append(message, one.labels...)
 			message = append(message, sample...)
-			one.samples = one.samples[n:]
+			one.samples, one.histograms = one.samples[min(n, len(one.samples)):], one.histograms[min(n, len(one.histograms)):]
 			count += n
 		}
 		if w.at == len(w.series) {
@@ -173,14 +202,79 @@ func (w *slicer) next() []byte {
 
 // endSpan drops the series that are used up and goes on to the next sample of the others.
 func (w *slicer) endSpan() {
-	w.series = slices.DeleteFunc(w.series, func(s slicedSeries) bool { return len(s.samples) == 0 })
+	w.series = slices.DeleteFunc(w.series, func(s slicedSeries) bool { return len(s.samples)+len(s.histograms) == 0 })
 	w.at = 0
 	if len(w.series) > 0 {
-		first := slices.MinFunc(w.series, func(a, b slicedSeries) int {
-			return cmp.Compare(a.samples[0].T.UnixMilli(), b.samples[0].T.UnixMilli())
-		})
-		w.start = first.samples[0].T.UnixMilli()
+		w.start = math.MaxInt64
+		for _, s := range w.series {
+			_, at := s.times()
+			w.start = min(w.start, at(0))
+		}
 	}
+}
+
+// encodeHistogram encodes a Histogram message (prompb/types.proto).
+func encodeHistogram(x HistogramSample) []byte {
+	var out []byte
+	varint := func(field int, v uint64) {
+		out = binary.AppendUvarint(binary.AppendUvarint(out, uint64(field)<<3), v)
+	}
+	signed := func(field int, v int64) { varint(field, uint64(v)<<1^uint64(v>>63)) } // zigzag
+	double := func(field int, v float64) {
+		out = binary.AppendUvarint(out, uint64(field)<<3|1)
+		out = binary.LittleEndian.AppendUint64(out, math.Float64bits(v))
+	}
+	spans := func(field int, spans []histogram.Span) {
+		for _, s := range spans {
+			whole := out
+			out = nil
+			signed(1, int64(s.Offset))
+			varint(2, uint64(s.Length))
+			span := out
+			out = binary.AppendUvarint(binary.AppendUvarint(whole, uint64(field)<<3|2), uint64(len(span)))
+			out = append(out, span...)
+		}
+	}
+	var custom []float64
+	if h := x.H; h != nil {
+		varint(1, h.Count)
+		double(3, h.Sum)
+		signed(4, int64(h.Schema))
+		double(5, h.ZeroThreshold)
+		varint(6, h.ZeroCount)
+		spans(8, h.NegativeSpans)
+		for _, d := range h.NegativeBuckets {
+			signed(9, d)
+		}
+		spans(11, h.PositiveSpans)
+		for _, d := range h.PositiveBuckets {
+			signed(12, d)
+		}
+		varint(14, uint64(h.CounterResetHint))
+		custom = h.CustomValues
+	} else {
+		h := x.F
+		double(2, h.Count)
+		double(3, h.Sum)
+		signed(4, int64(h.Schema))
+		double(5, h.ZeroThreshold)
+		double(7, h.ZeroCount)
+		spans(8, h.NegativeSpans)
+		for _, n := range h.NegativeBuckets {
+			double(10, n)
+		}
+		spans(11, h.PositiveSpans)
+		for _, n := range h.PositiveBuckets {
+			double(13, n)
+		}
+		varint(14, uint64(h.CounterResetHint))
+		custom = h.CustomValues
+	}
+	varint(15, uint64(x.T.UnixMilli()))
+	for _, b := range custom {
+		double(16, b)
+	}
+	return out
 }
 
 // encodeLabels encodes labels as TimeSeries.labels, sorted by name as the protocol wants.

@@ -23,6 +23,8 @@ type fakeServer struct {
 	data      []livetest.Series
 	encoding  chunkenc.Encoding // EncNone means EncXOR
 	perChunk  int               // samples; 0 means 120
+	floats    bool              // native histograms have float counts
+	starts    bool              // their chunks hold start timestamps
 	twice     bool              // every chunk is sent two times
 	backwards bool              // the last series comes first
 	contents  string            // content type; "" the right one
@@ -139,19 +141,80 @@ func (f *fakeServer) messages(s livetest.Series, from, to int64) [][]byte {
 		per = 120
 	}
 	var out [][]byte
-	for chunk := range slices.Chunk(s.Samples, per) {
-		first, last := chunk[0].T.UnixMilli(), chunk[len(chunk)-1].T.UnixMilli()
+	add := func(first, last int64, typ uint64, data []byte) {
 		if last < from || first > to {
-			continue // whole chunks only: a server does not cut them
+			return // whole chunks only: a server does not cut them
 		}
-		typ, data := encodeChunk(f.encoding, chunk)
 		c := appendVarint(nil, 1, uint64(first))
 		c = appendVarint(c, 2, uint64(last))
 		c = appendVarint(c, 3, typ)
 		c = appendBytes(c, 4, string(data))
 		out = append(out, appendBytes(nil, 1, string(appendBytes(slices.Clone(head), 2, string(c)))))
 	}
+	for chunk := range slices.Chunk(s.Samples, per) {
+		typ, data := encodeChunk(f.encoding, chunk)
+		add(chunk[0].T.UnixMilli(), chunk[len(chunk)-1].T.UnixMilli(), typ, data)
+	}
+	f.encodeHistograms(s.Histograms, per, add)
 	return out
+}
+
+// encodeHistograms cuts chunks as a server does: where they are full, and where the buckets
+// or a reset ask for it.
+func (f *fakeServer) encodeHistograms(samples []livetest.HistogramSample, per int, add func(first, last int64, typ uint64, data []byte)) {
+	enc, typ := chunkenc.EncHistogram, uint64(2)
+	switch {
+	case f.floats && f.starts:
+		enc, typ = chunkenc.EncFloatHistogramST, 6
+	case f.floats:
+		enc, typ = chunkenc.EncFloatHistogram, 3
+	case f.starts:
+		enc, typ = chunkenc.EncHistogramST, 5
+	}
+	var chunk chunkenc.Chunk
+	var app, full chunkenc.Appender
+	var first, last int64
+	flush := func() {
+		if chunk != nil && chunk.NumSamples() > 0 {
+			add(first, last, typ, slices.Clone(chunk.Bytes()))
+		}
+	}
+	for _, x := range samples {
+		t := x.T.UnixMilli()
+		if chunk == nil || chunk.NumSamples() == per {
+			flush()
+			var err error
+			if chunk, err = chunkenc.NewEmptyChunk(enc); err != nil {
+				panic(err)
+			}
+			full = app
+			if app, err = chunk.Appender(); err != nil {
+				panic(err)
+			}
+			first = t
+		}
+		var next chunkenc.Chunk
+		var recoded bool
+		var err error
+		if f.floats {
+			next, recoded, app, err = app.AppendFloatHistogram(full, 0, t, x.H.ToFloat(nil), false)
+		} else {
+			next, recoded, app, err = app.AppendHistogram(full, 0, t, x.H.Copy(), false)
+		}
+		if err != nil {
+			panic(err)
+		}
+		full = nil
+		if next != nil {
+			if !recoded {
+				flush()
+				first = t
+			}
+			chunk = next
+		}
+		last = t
+	}
+	flush()
 }
 
 func frame(message []byte) []byte {

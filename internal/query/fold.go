@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/model/histogram"
+
 	"github.com/driftwatch/driftwatch/internal/telemetry"
 )
 
@@ -56,6 +58,7 @@ type fold struct {
 	seriesSeen  int
 	samplesSeen int64
 	skippedLe   int // series whose le is no number
+	skippedFlat int // series without histograms where native ones are wanted
 	key         []byte
 	s           current
 }
@@ -72,6 +75,7 @@ type row struct {
 	key     string
 	columns []*column
 	gapped  []float32 // seconds per step that lie in scrape gaps; nil: none
+	native  *native   // the buckets of native histograms, whose only column is +Inf
 }
 
 // A column is one bound of a row. For gauges, sums holds the sum of the series' last values
@@ -111,6 +115,9 @@ type birth struct {
 	lastT    int64
 	lastV    float64
 
+	// Of a native histogram: what it was, and what it had been.
+	h, lastH *histogram.FloatHistogram
+
 	prev     int64 // the scrape before, 0 not known
 	runStart int64 // since when the target was scraped without a break
 }
@@ -145,6 +152,10 @@ type current struct {
 
 	gaugeStep int
 	gaugeLast float64
+
+	lastH histogram.FloatHistogram
+	run   histogramRun
+	flat  bool // it has samples that are no histograms
 }
 
 func newFold(r Read) *fold {
@@ -201,7 +212,10 @@ func (r Read) window() telemetry.Window {
 }
 
 func (f *fold) series(ls []label) (bool, error) {
-	f.s = current{storage: f.s.storage[:0], labels: f.s.labels[:0], gaugeStep: math.MinInt}
+	f.s = current{
+		storage: f.s.storage[:0], labels: f.s.labels[:0], gaugeStep: math.MinInt,
+		lastH: f.s.lastH, run: histogramRun{from: f.s.run.from},
+	}
 	s := &f.s
 	var job, instance, le []byte
 	hasLe := false
@@ -228,7 +242,10 @@ func (f *fold) series(ls []label) (bool, error) {
 		}
 	}
 	f.seriesSeen++
-	if f.read.Kind == Buckets {
+	switch {
+	case f.read.Native:
+		s.le = bound{value: math.Inf(1)}
+	case f.read.Kind == Buckets:
 		b, ok := f.les[string(le)]
 		if !ok {
 			v, err := strconv.ParseFloat(string(le), 64)
@@ -297,6 +314,10 @@ func (f *fold) targetOf(job, instance []byte) *target {
 
 func (f *fold) samples(ts []int64, vs []float64) {
 	f.samplesSeen += int64(len(ts))
+	if f.read.Native {
+		f.s.flat = true
+		return
+	}
 	if f.read.Kind == Gauge {
 		f.gauge(ts, vs)
 		return
@@ -358,10 +379,12 @@ func interval(ts []int64, sofar int64) int64 {
 	return d[(n-1)/2]
 }
 
-// add books an increment of the interval (a, b], ms.
-func (f *fold) add(s *current, a, b int64, inc float64) {
+// add books an increment of the interval (a, b], ms, and tells where: the index of a step,
+// or -1, and whether in the total.
+func (f *fold) add(s *current, a, b int64, inc float64) (step int, total bool) {
 	mid2 := a + b
 	if f.totals[0] != f.totals[1] && mid2 > 2*f.totals[0] && mid2 <= 2*f.totals[1] {
+		total = true
 		s.col.total += inc
 		if f.step == 0 {
 			s.col.time += float64(b-a) / 1000
@@ -373,28 +396,31 @@ func (f *fold) add(s *current, a, b int64, inc float64) {
 		s.segStart = b
 	}
 	if f.step == 0 {
-		return
+		return -1, total
 	}
 	if gap {
 		if s.main {
 			f.markGap(s.row, a, b)
 		}
-		return
+		return -1, total
 	}
 	if a < f.origin && f.origin < b {
-		return
+		return -1, total
 	}
 	if mid2 <= s.lo2 || mid2 > s.hi2 {
 		s.k = f.stepOf2(mid2)
 		s.lo2 = 2 * (f.origin + int64(s.k)*f.step)
 		s.hi2 = s.lo2 + 2*f.step
 	}
-	if i := s.k - f.first; i >= 0 && i < f.steps {
-		s.col.sums[i] += inc
-		seconds := float32(b-a) / 1000
-		s.col.covered[i] += seconds
-		s.col.time += float64(seconds)
+	i := s.k - f.first
+	if i < 0 || i >= f.steps {
+		return -1, total
 	}
+	s.col.sums[i] += inc
+	seconds := float32(b-a) / 1000
+	s.col.covered[i] += seconds
+	s.col.time += float64(seconds)
+	return i, total
 }
 
 // stepOf2 is the step in which half of t2 lies: step k is (origin + k*step, origin + (k+1)*step].
@@ -453,6 +479,7 @@ func (f *fold) flushGauge() {
 // close ends the running segment of the current series.
 func (f *fold) close() {
 	s := &f.s
+	f.flushRun()
 	if s.open {
 		s.target.seen(s.segStart, s.lastT, s.interval)
 		s.open = false
@@ -461,6 +488,9 @@ func (f *fold) close() {
 
 func (f *fold) end() {
 	s := &f.s
+	if s.flat && !s.known {
+		f.skippedFlat++
+	}
 	if s.row == nil || !s.known {
 		return
 	}
@@ -561,13 +591,19 @@ func (f *fold) settle() {
 			}
 		}
 		if b.fromZero() && (f.read.Kind != Buckets || whole[groupTime{b.group, b.t}]) {
-			f.add(&s, b.prev, b.t, b.v)
+			step, total := f.add(&s, b.prev, b.t, b.v)
+			f.bookBirth(&b, nil, step, total)
 			continue
 		}
 		if b.reborn {
 			// A target that was away. Its increment is known, and when it happened is not.
 			s.interval = 1
-			f.add(&s, b.lastT, b.t, increment(b.lastV, b.v))
+			inc, since := increment(b.lastV, b.v), b.lastH
+			if b.h != nil && b.h.DetectReset(b.lastH) {
+				inc, since = b.v, nil
+			}
+			step, total := f.add(&s, b.lastT, b.t, inc)
+			f.bookBirth(&b, since, step, total)
 		}
 	}
 	f.births = nil
@@ -604,6 +640,9 @@ func (f *fold) bornTargets() []*target {
 func (f *fold) counts(scraped []bool) (telemetry.Counts, []string) {
 	out := telemetry.Counts{Grid: f.read.Grid}
 	var notes noteList
+	if f.skippedFlat > 0 {
+		notes.add("%d series of %s are no native histograms and were left out", f.skippedFlat, f.read.Metric)
+	}
 	if f.skippedLe > 0 {
 		notes.add("%d series without a readable le were left out", f.skippedLe)
 	}
@@ -628,6 +667,15 @@ func (f *fold) counts(scraped []bool) (telemetry.Counts, []string) {
 		main := r.columns[len(r.columns)-1]
 		row := telemetry.CountRow{Endpoint: telemetry.Endpoint(key)}
 		columns := r.columns
+		if f.read.Native {
+			if r.native == nil {
+				continue // no histogram is among its samples
+			}
+			f.missing(r, main, columns, scraped)
+			f.nativeRow(r, main, &row, &notes)
+			out.Rows = append(out.Rows, row)
+			continue
+		}
 		if f.read.Kind == Buckets {
 			if !math.IsInf(main.le, 1) {
 				notes.add("%s has no +Inf bucket and was left out", row.Endpoint)

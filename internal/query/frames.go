@@ -15,6 +15,7 @@ import (
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
@@ -52,6 +53,15 @@ type sink interface {
 	samples(ts []int64, vs []float64)
 	// end closes the last series begun.
 	end()
+}
+
+// A histogramSink is a sink that takes native histograms, too.
+type histogramSink interface {
+	// native reports whether it does in this stream.
+	native() bool
+	// histograms is samples for a chunk of native histograms, in which a stale marker is the Sum.
+	// reset says that the server found the first of them to begin anew.
+	histograms(ts []int64, hs []histogram.FloatHistogram, reset bool) error
 }
 
 // readRequest encodes a ReadRequest of one query, from and to in milliseconds, both included.
@@ -238,6 +248,7 @@ type decoder struct {
 	labels []label
 	ts     []int64
 	vs     []float64
+	hs     []histogram.FloatHistogram
 }
 
 // frame decodes one ChunkedReadResponse.
@@ -324,28 +335,51 @@ func (d *decoder) chunk(b []byte) error {
 		enc = chunkenc.EncXOR
 	case 4:
 		enc = chunkenc.EncXOR2
-	case 2, 3, 5, 6:
-		return &Error{Err: ErrUnsupported, Detail: "a native histogram where floats were expected"}
+	case 2:
+		enc = chunkenc.EncHistogram
+	case 3:
+		enc = chunkenc.EncFloatHistogram
+	case 5:
+		enc = chunkenc.EncHistogramST
+	case 6:
+		enc = chunkenc.EncFloatHistogramST
 	default:
 		return &Error{Err: ErrUnsupported, Detail: "chunk encoding " + strconv.FormatUint(typ, 10)}
 	}
-	if len(data) < 2 {
+	native := enc != chunkenc.EncXOR && enc != chunkenc.EncXOR2
+	histograms, ok := d.dst.(histogramSink)
+	if native && !(ok && histograms.native()) {
+		return &Error{Err: ErrUnsupported, Detail: "a native histogram where floats were expected"}
+	}
+	if len(data) < 2 || native && len(data) < 3 { // the number of samples, and flags
 		return truncated("chunk of %d bytes", len(data))
 	}
 	c, err := d.pool.Get(enc, data)
 	if err != nil {
 		return &Error{Err: ErrUnsupported, Detail: err.Error()}
 	}
-	d.ts, d.vs = d.ts[:0], d.vs[:0]
+	d.ts, d.vs, d.hs = d.ts[:0], d.vs[:0], d.hs[:0]
 	d.iter = c.Iterator(d.iter)
+	reset := false
+	if counters, ok := c.(interface {
+		GetCounterResetHeader() chunkenc.CounterResetHeader
+	}); ok {
+		reset = counters.GetCounterResetHeader() == chunkenc.CounterReset
+	}
 	last := int64(math.MinInt64)
-	for d.iter.Next() == chunkenc.ValFloat {
-		t, v := d.iter.At()
+	for typ := d.iter.Next(); typ != chunkenc.ValNone; typ = d.iter.Next() {
+		t := d.iter.AtT()
 		if t < last {
 			return truncated("chunk goes back in time")
 		}
 		last = t
-		d.ts, d.vs = append(d.ts, t), append(d.vs, v)
+		d.ts = append(d.ts, t)
+		if native {
+			d.histogram()
+		} else {
+			_, v := d.iter.At()
+			d.vs = append(d.vs, v)
+		}
 	}
 	if err := d.iter.Err(); err != nil {
 		return truncated("chunk: %v", err)
@@ -356,8 +390,25 @@ func (d *decoder) chunk(b []byte) error {
 	if err := d.pool.Put(c); err != nil {
 		return &Error{Err: ErrUnsupported, Detail: err.Error()}
 	}
-	d.dst.samples(d.ts, d.vs)
-	return nil
+	if !native {
+		d.dst.samples(d.ts, d.vs)
+		return nil
+	}
+	return histograms.histograms(d.ts, d.hs, reset)
+}
+
+// histogram appends the iterator's histogram to d.hs, in memory that lies there from earlier
+// chunks.
+func (d *decoder) histogram() {
+	n := len(d.hs)
+	if n == cap(d.hs) {
+		d.hs = append(d.hs, histogram.FloatHistogram{})
+	}
+	d.hs = d.hs[:n+1]
+	h := &d.hs[n]
+	if _, got := d.iter.AtFloatHistogram(h); got != h {
+		h.Sum, h.Count = got.Sum, 0 // a stale marker comes in memory of its own
+	}
 }
 
 // walk calls f for each field of a protobuf message: with its bytes if it is length-delimited,

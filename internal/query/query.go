@@ -69,7 +69,7 @@ type Read struct {
 	Part   Part
 	Kind   Kind
 
-	Metric   string // for Buckets the name with _bucket
+	Metric   string // for Buckets the name with _bucket, for native ones the name alone
 	Matchers []*labels.Matcher
 	By       []string // the labels that make one endpoint, in the rule's order
 
@@ -82,9 +82,17 @@ type Read struct {
 	// Time means a little after the end of Grid and Totals, and leaves CompleteTo zero, too.
 	Until time.Time
 
+	// Native reads Buckets from native histograms, with exponential or custom buckets, instead
+	// of from series per le.
+	Native bool
 	// Bounds are the upper bounds of Buckets that are wanted, seconds; +Inf is always read.
-	// Nil asks for every bound that a row has throughout.
+	// Nil asks for every bound that a row has throughout. Of exponential buckets those are the
+	// edges of the ones that counted something; a bound is only delivered where it is an edge of
+	// buckets at the coarsest schema that the row has.
 	Bounds []float64
+	// Keep are bounds, seconds, that rows of exponential buckets have although nothing was
+	// counted around them. It is read where Bounds is nil.
+	Keep []float64
 
 	// AbsentIsZero makes a step 0 instead of missing when no series of an endpoint existed in
 	// it while the targets were scraped: a counter with labels does not exist before its first
@@ -97,7 +105,7 @@ func (r Read) Selector() string { return selector(r.Metric, r.matchers()) }
 
 // matchers are those of r, with le narrowed to the wanted bounds.
 func (r Read) matchers() []*labels.Matcher {
-	if r.Kind != Buckets || r.Bounds == nil {
+	if r.Kind != Buckets || r.Native || r.Bounds == nil {
 		return r.Matchers
 	}
 	return append(slices.Clone(r.Matchers), leMatcher(r.Bounds))

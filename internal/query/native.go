@@ -1,0 +1,469 @@
+package query
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+
+	"github.com/prometheus/prometheus/model/histogram"
+
+	"github.com/driftwatch/driftwatch/internal/telemetry"
+)
+
+// A native is what the native histograms of a row were counted into. Its columns are not
+// cumulative, so that buckets can be merged when a later histogram has fewer of them.
+type native struct {
+	// custom and exponential say which layouts were seen. They have no bounds in common: a row
+	// with both counts requests only.
+	custom, exponential bool
+	changed             bool // not every histogram had the same buckets
+
+	schema int32   // the coarsest of the exponential ones
+	zero   float64 // their widest zero bucket, seconds
+
+	// Every exponential bucket: that of index base+i is columns[i], nil if it is empty. Its upper
+	// bound is 2^(index * 2^-schema).
+	base    int32
+	columns []*tally
+	zeros   *tally
+
+	// Or the buckets up to chosen or custom bounds, which every histogram so far has had:
+	// listed[i] is that up to bounds[i], and what is beyond the last is in none.
+	bounds []float64
+	listed []*tally
+	seen   []float64 // custom bounds of the latest histogram
+	most   int       // custom bounds that any histogram had
+}
+
+// A tally is one bucket of a row.
+type tally struct {
+	sums  []float64
+	total float64
+}
+
+// A histogramRun is a stretch of samples of one series whose increments are booked together.
+type histogramRun struct {
+	open  bool
+	step  int
+	total bool
+	anew  bool                     // it began at 0
+	from  histogram.FloatHistogram // else with this
+}
+
+func (f *fold) native() bool { return f.read.Native }
+
+func (f *fold) histograms(ts []int64, hs []histogram.FloatHistogram, reset bool) error {
+	f.samplesSeen += int64(len(ts))
+	s := &f.s
+	s.interval = interval(ts, s.interval)
+	for i, t := range ts {
+		h := &hs[i]
+		if t < f.from || s.known && t <= s.lastT {
+			continue
+		}
+		if t > f.to {
+			break
+		}
+		if math.Float64bits(h.Sum) == staleBits {
+			f.close()
+			continue
+		}
+		if h.Count-h.Count != 0 {
+			continue
+		}
+		if err := f.refuse(h); err != nil {
+			return err
+		}
+		if s.row.native == nil {
+			s.row.native = &native{}
+		}
+		s.row.native.meet(h, f.wanted)
+		if i == 0 || ts[i-1] != s.lastT {
+			// What the server knows of the sample before says nothing about the one seen here.
+			h.CounterResetHint = histogram.UnknownCounterReset
+		}
+		if s.open {
+			anew := h.DetectReset(&s.lastH) || reset && i == 0 && sameBuckets(h, &s.lastH)
+			inc := h.Count
+			if !anew {
+				inc -= s.lastH.Count
+			}
+			step, total := f.add(s, s.lastT, t, inc)
+			f.extendRun(step, total, anew)
+		} else {
+			b := birth{
+				row: s.row, col: s.col, target: s.target, le: s.le, group: f.group(),
+				t: t, v: h.Count, interval: s.interval, reborn: s.known, lastT: s.lastT, lastV: s.lastV, h: h.Copy(),
+			}
+			b.h.CounterResetHint = histogram.UnknownCounterReset
+			if s.known {
+				b.lastH = s.lastH.Copy()
+			}
+			f.births = append(f.births, b)
+			s.open, s.known, s.segStart = true, true, t
+		}
+		s.lastT, s.lastV = t, h.Count
+		h.CopyTo(&s.lastH)
+	}
+	return nil
+}
+
+// refuse is why a histogram cannot be one of latencies.
+func (f *fold) refuse(h *histogram.FloatHistogram) error {
+	var detail string
+	for _, n := range h.NegativeBuckets {
+		if n != 0 {
+			detail = "a native histogram with values below 0, which no latency is"
+		}
+	}
+	switch {
+	case h.CounterResetHint == histogram.GaugeType:
+		detail = "a native histogram that is a gauge and counts nothing up"
+	case !h.UsesCustomBuckets() && !histogram.IsExponentialSchema(h.Schema):
+		detail = fmt.Sprintf("a native histogram of schema %d", h.Schema)
+	}
+	if detail == "" {
+		return nil
+	}
+	return &Error{Err: ErrUnsupported, Detail: detail}
+}
+
+// sameBuckets reports whether the server could compare b with a before it said that a begins
+// anew: other custom bounds alone make it say so.
+func sameBuckets(a, b *histogram.FloatHistogram) bool {
+	return a.Schema == b.Schema && histogram.CustomBucketBoundsMatch(a.CustomValues, b.CustomValues)
+}
+
+// extendRun notes that the increment since s.lastH belongs to a step (or none, -1) and to the
+// total or not. anew says that the histogram began at 0 in between.
+func (f *fold) extendRun(step int, total, anew bool) {
+	s := &f.s
+	if r := &s.run; r.open && r.step == step && r.total == total && !anew {
+		return
+	}
+	f.flushRun()
+	if step < 0 && !total {
+		return
+	}
+	s.run.open, s.run.step, s.run.total, s.run.anew = true, step, total, anew
+	if !anew {
+		s.lastH.CopyTo(&s.run.from)
+	}
+}
+
+// flushRun books the run, which ends with s.lastH.
+func (f *fold) flushRun() {
+	s := &f.s
+	r := &s.run
+	if !r.open {
+		return
+	}
+	r.open = false
+	f.book(s.row, &s.lastH, 1, r.step, r.total)
+	if !r.anew {
+		f.book(s.row, &r.from, -1, r.step, r.total)
+	}
+}
+
+// bookBirth books what a native histogram was at its birth, less what it had been before.
+func (f *fold) bookBirth(b *birth, since *histogram.FloatHistogram, step int, total bool) {
+	if b.h == nil {
+		return
+	}
+	f.book(b.row, b.h, 1, step, total)
+	if since != nil {
+		f.book(b.row, since, -1, step, total)
+	}
+}
+
+// book adds the buckets of h, times sign, to a step (-1: none) and to the total or not.
+func (f *fold) book(r *row, h *histogram.FloatHistogram, sign float64, step int, total bool) {
+	if step < 0 && !total {
+		return
+	}
+	n := r.native
+	if n.custom && n.exponential {
+		return
+	}
+	put := func(t **tally, v float64) {
+		if v == 0 {
+			return
+		}
+		if *t == nil {
+			*t = &tally{sums: make([]float64, f.steps)}
+		}
+		if step >= 0 {
+			(*t).sums[step] += sign * v
+		}
+		if total {
+			(*t).total += sign * v
+		}
+	}
+	at := 0 // index into n.bounds
+	if n.exponential {
+		switch {
+		case f.wanted == nil:
+			put(&n.zeros, h.ZeroCount)
+		case len(n.bounds) > 0:
+			put(&n.listed[0], h.ZeroCount)
+		}
+	}
+	i, index := 0, int32(0)
+	for _, span := range h.PositiveSpans {
+		index += span.Offset
+		for range span.Length {
+			v := h.PositiveBuckets[i]
+			i++
+			switch {
+			case n.exponential && f.wanted == nil:
+				put(n.column(coarser(index, h.Schema, n.schema)), v)
+			default:
+				upper := math.Inf(1)
+				if n.exponential {
+					upper = boundOf(index, h.Schema) * (1 - boundSlack)
+				} else if int(index) < len(h.CustomValues) {
+					upper = h.CustomValues[index]
+				}
+				for at < len(n.bounds) && n.bounds[at] < upper {
+					at++
+				}
+				if at < len(n.bounds) {
+					put(&n.listed[at], v)
+				}
+			}
+			index++
+		}
+	}
+}
+
+// column is where an exponential bucket is counted.
+func (n *native) column(index int32) **tally {
+	if len(n.columns) == 0 {
+		n.base = index
+	}
+	if index < n.base {
+		n.columns = slices.Insert(n.columns, 0, make([]*tally, n.base-index)...)
+		n.base = index
+	}
+	for int(index-n.base) >= len(n.columns) {
+		n.columns = append(n.columns, nil)
+	}
+	return &n.columns[index-n.base]
+}
+
+// meet makes n fit for the buckets of h: the coarser schema, the bounds in common.
+func (n *native) meet(h *histogram.FloatHistogram, wanted map[float64]bool) {
+	if n.custom && n.exponential {
+		return
+	}
+	if h.UsesCustomBuckets() {
+		n.meetCustom(h.CustomValues, wanted)
+	} else {
+		n.meetExponential(h, wanted)
+	}
+	if n.custom && n.exponential {
+		n.changed = true
+		n.bounds, n.listed, n.columns, n.zeros = nil, nil, nil, nil
+	}
+}
+
+func (n *native) meetCustom(bounds []float64, wanted map[float64]bool) {
+	if n.custom && (len(bounds) == len(n.seen) && (len(bounds) == 0 || &bounds[0] == &n.seen[0]) ||
+		histogram.CustomBucketBoundsMatch(bounds, n.seen)) {
+		return
+	}
+	n.seen, n.most = bounds, max(n.most, len(bounds))
+	if n.custom {
+		n.changed = true
+		n.retain(func(b float64) bool {
+			_, ok := slices.BinarySearch(bounds, b)
+			return ok
+		})
+		return
+	}
+	n.custom = true
+	for _, b := range bounds {
+		if !math.IsInf(b, 1) && (wanted == nil || wanted[b]) {
+			n.bounds = append(n.bounds, b)
+		}
+	}
+	n.listed = make([]*tally, len(n.bounds))
+}
+
+func (n *native) meetExponential(h *histogram.FloatHistogram, wanted map[float64]bool) {
+	fits := func(b float64) bool {
+		_, ok := indexOf(b, n.schema)
+		return ok && b >= n.zero
+	}
+	switch {
+	case !n.exponential:
+		n.exponential, n.schema, n.zero = true, h.Schema, h.ZeroThreshold
+		for b := range wanted {
+			if !math.IsInf(b, 1) && fits(b) {
+				n.bounds = append(n.bounds, b)
+			}
+		}
+		slices.Sort(n.bounds)
+		n.listed = make([]*tally, len(n.bounds))
+	case h.Schema >= n.schema && h.ZeroThreshold <= n.zero:
+		n.changed = n.changed || h.Schema > n.schema
+	default:
+		n.changed = n.changed || h.Schema != n.schema
+		if h.Schema < n.schema {
+			old, base, schema := n.columns, n.base, n.schema
+			n.columns, n.schema = nil, h.Schema
+			for i, t := range old {
+				if t != nil {
+					merge(n.column(coarser(base+int32(i), schema, n.schema)), t)
+				}
+			}
+		}
+		n.zero = max(n.zero, h.ZeroThreshold)
+		n.retain(fits)
+	}
+}
+
+// retain leaves out the bounds that are not kept. What was counted up to one of them is
+// counted up to the next, beyond the last one in none.
+func (n *native) retain(kept func(b float64) bool) {
+	var bounds []float64
+	var listed []*tally
+	var carried *tally
+	for i, b := range n.bounds {
+		if n.listed[i] != nil {
+			merge(&carried, n.listed[i])
+		}
+		if kept(b) {
+			bounds, listed = append(bounds, b), append(listed, carried)
+			carried = nil
+		}
+	}
+	n.bounds, n.listed = bounds, listed
+}
+
+func merge(into **tally, t *tally) {
+	if *into == nil {
+		*into = t
+		return
+	}
+	for i, v := range t.sums {
+		(*into).sums[i] += v
+	}
+	(*into).total += t.total
+}
+
+// boundSlack is how far, as a ratio, a bound may be from the edge that it is meant to be.
+// Neighbouring edges of the finest schema are 0.3 % apart.
+const boundSlack = 1e-12
+
+// coarser is the index that the bucket of an index has in a schema that is not finer.
+func coarser(index, from, to int32) int32 { return (index-1)>>(from-to) + 1 }
+
+// boundOf is the upper bound of an exponential bucket, 2^(index * 2^-schema), the same number
+// in every schema that has it. Buckets of numbers near the largest have none below +Inf.
+func boundOf(index, schema int32) float64 {
+	power := math.Ldexp(float64(index), -int(schema))
+	whole := math.Floor(power)
+	return math.Ldexp(math.Exp2(power-whole), int(whole))
+}
+
+// indexOf is the bucket of a schema whose upper bound b is, if there is one.
+func indexOf(b float64, schema int32) (int32, bool) {
+	if !(b > 0) || math.IsInf(b, 1) {
+		return 0, false
+	}
+	index := int32(math.Round(math.Ldexp(math.Log2(b), int(schema))))
+	return index, math.Abs(boundOf(index, schema)-b) <= boundSlack*b
+}
+
+// nativeRow writes the buckets of r into row, cumulative, and its requests as the last.
+func (f *fold) nativeRow(r *row, main *column, out *telemetry.CountRow, notes *noteList) {
+	n := r.native
+	out.Exponential = n.exponential && !n.custom
+	switch {
+	case !n.changed:
+	case n.custom && n.exponential:
+		notes.add("buckets changed: %s has exponential and custom ones, which have no bounds in common", out.Endpoint)
+	case n.custom:
+		notes.add("buckets changed: %s has %d of %d bounds throughout", out.Endpoint, len(n.bounds), n.most)
+	default:
+		notes.add("buckets changed: %s is read at its coarsest resolution, schema %d", out.Endpoint, n.schema)
+	}
+	var cum tally
+	cum.sums = make([]float64, f.steps)
+	emit := func(bound float64) {
+		out.Bounds = append(out.Bounds, bound)
+		if f.steps > 0 {
+			out.Steps = append(out.Steps, slices.Clone(cum.sums))
+		}
+		if f.totals[0] != f.totals[1] {
+			out.Totals = append(out.Totals, cum.total)
+		}
+	}
+	into := &cum
+	if out.Exponential && f.wanted == nil {
+		n.cumulate(into, f.read.Keep, emit)
+	} else {
+		for i, b := range n.bounds {
+			if t := n.listed[i]; t != nil {
+				merge(&into, t)
+			}
+			emit(b)
+		}
+	}
+	cum = tally{sums: main.sums, total: main.total}
+	emit(math.Inf(1))
+	if out.Steps == nil {
+		out.Steps = make([][]float64, len(out.Bounds))
+		return
+	}
+	for i, v := range main.sums {
+		if v != v {
+			for b := range out.Steps {
+				out.Steps[b][i] = math.NaN()
+			}
+		}
+	}
+	if bad := monotone(out.Steps, f.steps); bad > 0 {
+		notes.add("%d steps of %s have buckets that do not add up and are missing", bad, out.Endpoint)
+	}
+}
+
+// cumulate emits the edges of the buckets that counted something, and those of keep, having
+// added to cum what was counted up to them.
+func (n *native) cumulate(cum *tally, keep []float64, emit func(bound float64)) {
+	var edges []int32
+	for i, t := range n.columns {
+		if t != nil {
+			index := n.base + int32(i)
+			edges = append(edges, index-1, index)
+		}
+	}
+	for _, b := range keep {
+		if index, ok := indexOf(b, n.schema); ok {
+			edges = append(edges, index)
+		}
+	}
+	slices.Sort(edges)
+	edges = slices.Compact(edges)
+	// The buckets below the widest zero bucket cannot be told from it.
+	first := sort.Search(len(edges), func(i int) bool { return boundOf(edges[i], n.schema) >= n.zero })
+	if n.zeros != nil {
+		merge(&cum, n.zeros)
+		if n.zero > 0 && first == 0 && (len(edges) == 0 || boundOf(edges[0], n.schema) > n.zero) {
+			emit(n.zero)
+		}
+	}
+	next := 0
+	for i, edge := range edges {
+		for ; next < len(n.columns) && n.base+int32(next) <= edge; next++ {
+			if t := n.columns[next]; t != nil {
+				merge(&cum, t)
+			}
+		}
+		if b := boundOf(edge, n.schema); i >= first && b < math.MaxFloat64 {
+			emit(b)
+		}
+	}
+}
