@@ -35,6 +35,7 @@ var floors = map[string]struct {
 	"sim/peers":       {[]string{"stat"}, "judges of other tools, to measure against; nothing in the product imports it"},
 	"sim/compare":     {[]string{"telemetry", "rule", "baseline", "detect", "sim", "sim/peers"}, "all judges on the same made upgrades, for measurement only"},
 	"sim/cmd/compare": {[]string{"sim/compare"}, "make compare"},
+	"sim/short":       {[]string{"telemetry", "rule", "baseline", "detect"}, "made upgrades without history; nothing in the product imports it"},
 	"livetest":        {nil, "for tests only: starts real servers"},
 }
 

@@ -262,9 +262,8 @@ func (t *table) atLeast(name string, worlds map[World][]*cell, limit float64, is
 	})
 }
 
-// coverage is that of the intervals of gauges, at no change; as they are made of logs, at any.
-// Spikes are left out: what a spike does to a window of two steps is no change of the service,
-// and it is in the interval that it should not be in.
+// coverage is that of the intervals of gauges at no change; made of logs, they have the same
+// at every change. In the world of spikes it is told and held to no bar, as false alarms are.
 func (t *table) coverage(worlds map[World][]*cell) {
 	for _, kind := range []struct {
 		name  string
