@@ -211,8 +211,10 @@ func TestJudge(t *testing.T) {
 		{"no upgrade", func(r map[string]any) { r["deploy"] = nil }, off, "did not find the upgrade"},
 		{"an endpoint is missing", func(r map[string]any) { r["comparisons"] = r["comparisons"].([]any)[2:] }, off, "18 comparisons"},
 		{"the exit code differs", func(r map[string]any) { r["exit_code"] = 4 }, off, "its report says 4"},
-		{"targeting is left", func(map[string]any) {},
-			strings.Replace(off, `"off"`+"\n", `"off", "targeting": {"if": [true, "on", "off"]}`+"\n", 1), "the flag file does not"},
+		{
+			"targeting is left", func(map[string]any) {},
+			strings.Replace(off, `"off"`+"\n", `"off", "targeting": {"if": [true, "on", "off"]}`+"\n", 1), "the flag file does not",
+		},
 		{"disabled is not off", func(map[string]any) {}, strings.Replace(off, "ENABLED", "DISABLED", 1), "the flag file does not"},
 	}
 	for _, tt := range tests {

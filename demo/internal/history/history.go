@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	prommodel "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
@@ -67,7 +68,7 @@ func NewWriter(w *model.Weather, seed uint64, overhead []time.Duration, t Target
 		h.ring[i] = make([]happened, len(model.Endpoints))
 	}
 	add := func(name string, pairs ...string) {
-		pairs = append(pairs, labels.MetricName, name, "job", t.Job, "instance", t.Instance)
+		pairs = append(pairs, prommodel.MetricNameLabel, name, "job", t.Job, "instance", t.Instance)
 		h.series = append(h.series, series{labels: labels.FromStrings(pairs...)})
 	}
 	for _, e := range model.Endpoints {

@@ -107,7 +107,7 @@ scrape_configs: [{job_name: %[2]s}]
 	}
 	s.done.Go(func() { _ = s.manager.Run(s.targets) }) // returns nil when Stop is called
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func Start(flagFile string, behind Strategy, weather *model.Weather, seed uint64
 
 	third := http.NewServeMux()
 	third.Handle("POST /attempt/{endpoint}", newBank(s.climate, seed))
-	address, err := s.serve(third)
+	address, err := s.serve(ctx, third)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func Start(flagFile string, behind Strategy, weather *model.Weather, seed uint64
 	for i, e := range model.Endpoints {
 		front.Handle(e.Method+" "+e.Route, s.handler(i, rand.New(rand.NewPCG(seed, uint64(100+i)))))
 	}
-	if s.Address, err = s.serve(front); err != nil {
+	if s.Address, err = s.serve(ctx, front); err != nil {
 		return nil, err
 	}
 
@@ -108,8 +108,8 @@ func Start(flagFile string, behind Strategy, weather *model.Weather, seed uint64
 }
 
 // serve answers on a free port of loopback until Close.
-func (s *Shop) serve(h http.Handler) (address string, err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func (s *Shop) serve(ctx context.Context, h http.Handler) (address string, err error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
