@@ -74,3 +74,11 @@ func size(d rule.Direction, change float64) float64 {
 	}
 	return change
 }
+
+// farther is the bound that excludes less. NaN excludes nothing.
+func farther(d rule.Direction, a, b float64) float64 {
+	if math.IsNaN(a) || size(d, a) > size(d, b) {
+		return a
+	}
+	return b
+}

@@ -56,31 +56,32 @@ func both(a, b answer) answer {
 	return yes
 }
 
-// enoughEvents reports whether a detection at l rests on enough events to be one.
-func (t *test) enoughEvents(l *baseline.Look) bool {
+// enoughEvents reports whether a detection of the difference adj at l rests on enough events
+// to be one.
+func (t *test) enoughEvents(l *baseline.Look, adj float64) bool {
 	switch {
 	case t.Metric == telemetry.Level:
 		return true
-	case t.falls(l):
+	case t.falls(adj):
 		return t.BaselineEvents >= minEvents
 	}
 	return l.Events >= minEvents && l.EventSteps >= minEventSteps
 }
 
-// falls reports whether the move at l is a fall that the signal may not make.
-func (t *test) falls(l *baseline.Look) bool {
-	return t.signal.Direction == rule.Down || t.signal.Direction == rule.Both && l.Adj < 0
+// falls reports whether the difference adj is a fall that the signal may not make.
+func (t *test) falls(adj float64) bool {
+	return t.signal.Direction == rule.Down || t.signal.Direction == rule.Both && adj < 0
 }
 
-// effect says whether the change at l is as large as the rule asks for, relative and
-// absolute.
-func (t *test) effect(l *baseline.Look) answer {
+// effect says whether the difference adj is a change as large as the rule asks for, relative
+// and absolute.
+func (t *test) effect(adj float64) answer {
 	d := t.signal.Direction
 	least := t.signal.MinimumEffect
 	if t.signal.MinimumEffectAuto {
 		least = autoEffect
 	}
-	relative := ratio(l.Adj, t.Slope)
+	relative := ratio(adj, t.Slope)
 	return both(atLeast(size(d, relative), least), t.absoluteEffect(relative))
 }
 
@@ -139,8 +140,8 @@ func (f *family) decide(r *row, improved bool) {
 		return
 	}
 	rejected := r.Q <= alpha.Report && t.last != nil
-	if rejected && t.enoughEvents(t.last) {
-		came, still, effect := origin(t.last), gate(t.last.Jp), t.effect(t.last)
+	if rejected && t.enoughEvents(t.last, t.adjusted(r.end).Adj) {
+		came, still, effect := origin(t.last), gate(t.last.Jp), t.effect(t.adjusted(r.end).Adj)
 		switch {
 		case came == no:
 			r.Verdict = PreExisting
@@ -178,14 +179,17 @@ func (f *family) decide(r *row, improved bool) {
 	f.exclude(r, t)
 }
 
-// improvement is the test of r that improved most, nil if none still shows it.
+// improvement is the test of r that improved most, nil if none still shows it. What fell only
+// against the controls did not improve: they rose.
 func (r *row) improvement() *test {
 	var best *test
+	better := func(t *test) float64 { return t.ranking(r.end).better[r.end] }
 	for _, t := range r.testable() {
-		if t.last == nil || !(size(t.signal.Direction, t.last.Adj) < 0) {
+		d := t.signal.Direction
+		if t.last == nil || !(size(d, t.adjusted(r.end).Adj) < 0 && size(d, t.own.adjustedAt(r.end).Adj) < 0) {
 			continue
 		}
-		if best == nil || t.better < best.better {
+		if best == nil || better(t) < better(best) {
 			best = t
 		}
 	}
@@ -201,12 +205,12 @@ func (f *family) exclude(r *row, t *test) {
 		return
 	}
 	alpha := f.in.Rule.Alpha.Act
-	if least := t.meaningful(alpha); !math.IsNaN(least) {
+	if least := t.meaningful(alpha, r.end); !math.IsNaN(least) {
 		r.Change.MinimumEffect = least
 	}
 	r.Verdict = NoMeaningfulRise
 	for _, other := range r.testable() {
-		if !(other.hidden() < other.meaningful(alpha)) {
+		if !(other.hidden(r.end) < other.meaningful(alpha, r.end)) {
 			r.Verdict = Undecided
 		}
 	}
@@ -214,9 +218,9 @@ func (f *family) exclude(r *row, t *test) {
 
 // meaningful is the smallest effect that t claims to exclude after the last look; NaN where
 // that is left to history, and history is too short to tell.
-func (t *test) meaningful(alpha float64) float64 {
+func (t *test) meaningful(alpha float64, look int) float64 {
 	if !t.signal.MinimumEffectAuto {
 		return t.signal.MinimumEffect
 	}
-	return max(autoEffect, change(t.signal.Direction, 0, 0, t.Slope, t.detectable(alpha)).Detectable)
+	return max(autoEffect, change(t.signal.Direction, 0, 0, t.Slope, t.ranking(look).detectable(t.signal.Direction, alpha)).Detectable)
 }

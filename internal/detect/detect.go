@@ -160,9 +160,14 @@ type Level struct {
 type Change struct {
 	Ratio         float64
 	Low99, High99 float64 // the 99 % interval
-	Bound95       float64 // one-sided bound on the way that the signal may not go
+	Bound95       float64 // one-sided bound on the way that the signal may not go; against controls, the farther of that and the row's own
 	MinimumEffect float64 // what the rule calls meaningful, at least 0; NaN for an Exceedance
 	Detectable    float64 // what could be found at the horizon with power 0.8, at least 0
+}
+
+// Ranked is a statistic and its p: Z of the metric that the row shows, P as a row's.
+type Ranked struct {
+	Z, P float64
 }
 
 // A Row is the judgement on one signal of one endpoint. NaN is "cannot be had".
@@ -183,7 +188,9 @@ type Row struct {
 	Change      Change
 	Exceedance  Change // of a histogram: in the share of requests beyond the bound; else NaN
 	Z           float64
-	P           float64
+	P           float64 // that of Against where the row is judged against controls, else that of Own
+	Own         Ranked  // adjusted for load and time of day
+	Against     Ranked  // and for what the controls did; NaN where that is not done
 	Q           float64
 	QAct        float64 // over the endpoints behind the same flag; NaN for controls
 	AttainableQ float64
@@ -209,6 +216,7 @@ type Judgement struct {
 	Tier           string // full | limited | short | none: the worst in use
 	Placebos       int    // of the endpoint with the fewest that is in use
 	Pooled         int    // of the smallest pool in use
+	Days           int    // whose same clock time the differences are adjusted by, of the endpoint with the fewest; 0 = none
 	Warnings       []string
 	Short          *Short // not nil: judged without history
 }

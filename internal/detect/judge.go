@@ -51,6 +51,7 @@ func Judge(in Input) Judgement {
 		return f.judgeShort()
 	}
 	f.rank()
+	f.watchControls()
 	for look := range f.looks {
 		f.look(look)
 	}
@@ -65,7 +66,10 @@ type family struct {
 	rows      []*row
 	endpoints []*endpoint
 	m         int // endpoints with something testable
-	risen     bool
+
+	// What the controls did up to each look, by themselves: one of them was rejected upwards, or
+	// either way. Neither is taken back.
+	risen, moved []bool
 }
 
 // An endpoint is the rows of one endpoint.
@@ -96,16 +100,25 @@ type test struct {
 	needs  *Needs // why it cannot be tested
 	looks  []*baseline.Look
 	last   *baseline.Look // the last one that is valid
-	pool   *pool
-	p      []float64 // by look; never rises, and stays what it was after the last look
-	better float64   // p of the other way at the last look, 1 if there is none
+
+	own, against *ranking // own is nil if it cannot be tested, against if there are too few controls
+	siblings     []bool   // by look: against is used
 }
 
-func (t *test) history(down bool) []float64 {
-	if down {
-		return t.Calibration.Minima
+// ranking is the one that stands for t at a look.
+func (t *test) ranking(look int) *ranking {
+	if t.against != nil && look >= 0 && t.siblings[look] {
+		return t.against
 	}
-	return t.Calibration.Maxima
+	return t.own
+}
+
+// p is that of t at a look.
+func (t *test) p(look int) float64 { return t.ranking(look).p[look] }
+
+// adjusted is what t stands at, at a look or the last valid one before it; nil if there is none.
+func (t *test) adjusted(look int) *baseline.Adjusted {
+	return t.ranking(look).adjustedAt(look)
 }
 
 // tests is the number of tests that the endpoint of t pays for: its testable metrics, twice
@@ -116,8 +129,6 @@ func (t *test) tests() float64 {
 	}
 	return float64(t.home.k)
 }
-
-func (t *test) attainableQ(m int) float64 { return attainable(t.tests(), m, t.pool.n) }
 
 // metricOrder is the order of the metrics of a row. The first of a kind of signal is the one
 // that the rule names.
@@ -206,17 +217,17 @@ func assemble(in Input) *family {
 	return f
 }
 
-// isControl reports whether the rule has flags and none of them is behind any signal of the
+// IsControl reports whether the rule has flags and none of them is behind any signal of the
 // endpoint.
-func (f *family) isControl(name telemetry.Endpoint) bool {
-	if len(f.in.Rule.Flags) == 0 {
+func IsControl(r *rule.Rule, e telemetry.Endpoint) bool {
+	if len(r.Flags) == 0 {
 		return false
 	}
-	values := name.Values()
-	return !slices.ContainsFunc(f.in.Rule.Signals, func(s rule.Signal) bool {
-		return f.in.Rule.FlagOf(values, s.Name) >= 0
-	})
+	values := e.Values()
+	return !slices.ContainsFunc(r.Signals, func(s rule.Signal) bool { return r.FlagOf(values, s.Name) >= 0 })
 }
+
+func (f *family) isControl(e telemetry.Endpoint) bool { return IsControl(f.in.Rule, e) }
 
 func (f *family) newRow(e *endpoint, signal int) *row {
 	s := f.in.Rule.Signals[signal]
@@ -226,7 +237,7 @@ func (f *family) newRow(e *endpoint, signal int) *row {
 		Flag: f.in.Rule.FlagOf(e.name.Values(), s.Name), Metric: firstMetric(s.Kind), Quantile: nan,
 		Before: Level{Value: nan, Requests: nan, Events: nan}, After: Level{Value: nan, Requests: nan, Events: nan},
 		Change: unknownChange(), Exceedance: unknownChange(),
-		Z: nan, P: nan, Q: nan, QAct: nan, AttainableQ: nan,
+		Z: nan, P: nan, Q: nan, QAct: nan, AttainableQ: nan, Own: Ranked{nan, nan}, Against: Ranked{nan, nan},
 	}}
 	r.end = f.looks - 1
 	if at, ok := f.in.WrittenAt[r.Flag]; ok && r.Flag >= 0 {
@@ -239,7 +250,7 @@ func (f *family) newRow(e *endpoint, signal int) *row {
 }
 
 func (f *family) newTest(r *row, c *baseline.Comparison) *test {
-	t := &test{Comparison: c, signal: r.signal, home: r.home, needs: f.untestable(c), better: 1}
+	t := &test{Comparison: c, signal: r.signal, home: r.home, needs: f.untestable(c)}
 	t.looks = make([]*baseline.Look, f.looks)
 	for i := range c.Looks {
 		l := &c.Looks[i]
@@ -268,80 +279,48 @@ func (f *family) rank() {
 	for _, r := range f.rows {
 		tests = append(tests, r.testable()...)
 	}
-	pools(tests, f.m, f.in.Rule.Alpha)
-	for _, t := range tests {
-		t.rank(f.in.Geometry)
-	}
+	f.rankings(tests)
 }
 
-func (t *test) rank(g baseline.Geometry) {
-	up := func() []float64 { return t.process(g, +1) }
-	down := func() []float64 { return t.process(g, -1) }
-	if len(t.looks) == 0 {
-		return
+// watchControls finds out, look by look, what the controls did by themselves, and with that
+// which tests are judged against them: those behind a flag, at looks at which 3 controls could
+// be compared, as long as no control has moved. A control that rose speaks for a cause that all
+// share; one that fell is no measure of what would have been without the upgrade.
+func (f *family) watchControls() {
+	f.risen, f.moved = make([]bool, f.looks), make([]bool, f.looks)
+	control := func(r *row) bool { return r.Control }
+	alpha := f.in.Rule.Alpha.Report
+	for look := range f.looks {
+		up := f.adjustOver(control, func(r *row) float64 { return r.pBy(func(t *test) float64 { return t.own.p[look] }) })
+		down := f.adjustOver(control, func(r *row) float64 { return r.pBy(func(t *test) float64 { return t.own.better[look] }) })
+		before := look > 0 && f.risen[look-1]
+		f.risen[look] = before || up.rejects(alpha)
+		f.moved[look] = f.risen[look] || look > 0 && f.moved[look-1] || down.rejects(alpha)
 	}
-	last := len(t.looks) - 1
-	switch t.signal.Direction {
-	case rule.Down:
-		t.p, t.better = down(), up()[last]
-	case rule.Both:
-		t.p = up()
-		for i, p := range down() {
-			t.p[i] = min(1, 2*min(t.p[i], p))
-		}
-	default:
-		t.p, t.better = up(), down()[last]
-	}
-}
-
-// process returns the p of t at each look on the way of sign, up or down: the rank of the
-// running maximum of w(t) z in the pool, where it passes the guard of its own history. A
-// look at a load that history does not know adds nothing to the maximum.
-func (t *test) process(g baseline.Geometry, sign float64) []float64 {
-	own, pooled := t.history(sign < 0), t.pool.up
-	if sign < 0 {
-		pooled = t.pool.down
-	}
-	p := make([]float64, len(t.looks))
-	best, now, skipped := math.Inf(-1), 1.0, false
-	for i, l := range t.looks {
-		switch {
-		case l == nil || !l.Valid:
-		case outside(l):
-			skipped = true
-		default:
-			// The running maximum of the comparison holds the skipped looks, too.
-			m := l.Max
-			if sign < 0 {
-				m = l.Min
-			}
-			if skipped {
-				m = g.Weight(l.T) * sign * l.Z
-			}
-			if m > best {
-				best = m
-				if stat.RankP(own, m) <= ownGuard {
-					now = min(now, pooled.rankP(m))
+	for _, r := range f.rows {
+		for _, t := range r.testable() {
+			t.siblings = make([]bool, f.looks)
+			compared := false
+			for look, l := range t.looks {
+				if l != nil && l.Valid {
+					compared = l.Against != nil
 				}
+				t.siblings[look] = r.Flag >= 0 && t.against != nil && compared && !f.moved[look]
 			}
 		}
-		p[i] = now
 	}
-	return p
 }
 
 func outside(l *baseline.Look) bool { return math.Abs(l.LoadSD) > loadLimit }
 
 // p is the p of a row at a look.
-func (r *row) p(look int) float64 {
+func (r *row) p(look int) float64 { return r.pBy(func(t *test) float64 { return t.p(look) }) }
+
+// pBy is the p of a row by that of its tests.
+func (r *row) pBy(p func(*test) float64) float64 {
 	least := 1.0
-	if r.void {
-		return least
-	}
-	for _, t := range r.tests {
-		if t.needs == nil {
-			least = min(least, t.p[look])
-		}
+	for _, t := range r.testable() {
+		least = min(least, p(t))
 	}
 	return min(1, float64(r.home.k)*least)
 }
@@ -357,19 +336,26 @@ func (r *row) winner(look int) *test {
 		if look < 0 {
 			return 1
 		}
-		return t.p[look]
+		return t.p(look)
 	}
 	return slices.MinFunc(tests, func(a, b *test) int {
-		return cmp.Or(cmp.Compare(p(a), p(b)), cmp.Compare(b.hidden(), a.hidden()))
+		return cmp.Or(cmp.Compare(p(a), p(b)), cmp.Compare(b.hidden(look), a.hidden(look)))
 	})
 }
 
-// hidden is the size of the largest change that t does not exclude, +Inf if it excludes none.
-func (t *test) hidden() float64 {
-	if t.last == nil {
+// hidden is the size of the largest change that t does not exclude up to a look, +Inf if it
+// excludes none. Against controls a change that all share cannot be seen, so what t says by
+// itself must exclude it, too.
+func (t *test) hidden(look int) float64 {
+	return max(t.hiddenBy(t.own, look), t.hiddenBy(t.ranking(look), look))
+}
+
+func (t *test) hiddenBy(k *ranking, look int) float64 {
+	l := k.adjustedAt(look)
+	if l == nil {
 		return math.Inf(1)
 	}
-	bound := size(t.signal.Direction, change(t.signal.Direction, t.last.Adj, t.last.S, t.Slope, 0).Bound95)
+	bound := size(t.signal.Direction, change(t.signal.Direction, l.Adj, l.S, t.Slope, 0).Bound95)
 	if math.IsNaN(bound) {
 		return math.Inf(1)
 	}
@@ -386,6 +372,9 @@ func adjust(p []float64) adjusted {
 	slices.Sort(p)
 	return adjusted{p, stat.AdjustBH(p)}
 }
+
+// rejects reports whether any member is rejected at level q.
+func (a adjusted) rejects(q float64) bool { return len(a.q) > 0 && a.q[0] <= q }
 
 // at is the adjusted value of a member when p stands for it. The p that is in the family for
 // it may be smaller, but not larger.
@@ -461,13 +450,12 @@ func (f *family) look(look int) {
 // confirms reports whether t says at a look what a regression takes besides a small q.
 func (t *test) confirms(look int) bool {
 	l := t.looks[look]
-	return l != nil && l.Valid && !outside(l) && t.enoughEvents(l) &&
-		t.effect(l) == yes && origin(l) == yes && gate(l.Jp) == yes
+	return l != nil && l.Valid && !outside(l) && t.enoughEvents(l, t.adjusted(look).Adj) &&
+		t.effect(t.adjusted(look).Adj) == yes && origin(l) == yes && gate(l.Jp) == yes
 }
 
 // conclude gives every row its numbers and its verdict.
 func (f *family) conclude() {
-	f.judgeControls()
 	better := f.adjustOver(everyRow, (*row).better)
 	for _, r := range f.rows {
 		f.describe(r)
@@ -477,20 +465,10 @@ func (f *family) conclude() {
 
 // better is the p of r on the way that is welcome, at the last look.
 func (r *row) better() float64 {
-	least := 1.0
-	for _, t := range r.testable() {
-		least = min(least, t.better)
+	if r.end < 0 {
+		return 1
 	}
-	return min(1, float64(r.home.k)*least)
-}
-
-// judgeControls finds out whether a control has risen.
-func (f *family) judgeControls() {
-	if f.looks == 0 {
-		return
-	}
-	controls := f.adjustOver(func(r *row) bool { return r.Control }, func(r *row) float64 { return r.p(f.looks - 1) })
-	f.risen = len(controls.q) > 0 && controls.q[0] <= f.in.Rule.Alpha.Report
+	return r.pBy(func(t *test) float64 { return t.ranking(r.end).better[r.end] })
 }
 
 // describe fills in the numbers of r. They are those of its winner at the last look.
@@ -498,7 +476,7 @@ func (f *family) describe(r *row) {
 	for _, t := range r.tests {
 		m := MetricResult{Metric: t.Metric, Testable: t.needs == nil && !r.void, Z: math.NaN(), P: math.NaN()}
 		if m.Testable && t.last != nil {
-			m.Z, m.P = t.last.Z, t.p[r.end]
+			m.Z, m.P = t.adjusted(r.end).Z, t.p(r.end)
 		}
 		r.Metrics = append(r.Metrics, m)
 	}
@@ -555,44 +533,38 @@ func (f *family) show(r *row, t *test) {
 	if t.needs != nil || r.void {
 		return
 	}
-	r.AttainableQ = t.attainableQ(f.m)
+	k := t.ranking(r.end)
+	r.AttainableQ = k.attainableQ(f.m)
 	r.Change, r.Exceedance = unknownChange(), unknownChange()
 	if t.last == nil {
 		r.P, r.Q, r.QAct = math.NaN(), math.NaN(), math.NaN()
 		return
 	}
-	r.Z = t.last.Z
+	l := t.adjusted(r.end)
+	r.Z = l.Z
+	r.Own = Ranked{t.own.adjustedAt(r.end).Z, r.pBy(func(t *test) float64 { return t.own.p[r.end] })}
+	if k != t.own {
+		r.Against = Ranked{l.Z, r.P}
+	}
 	r.StillThere = gate(t.last.Jp) == yes
 	d := t.signal.Direction
-	detectable := t.detectable(f.in.Rule.Alpha.Act)
-	r.Change = change(d, t.last.Adj, t.last.S, t.Slope, detectable)
+	detectable := k.detectable(d, f.in.Rule.Alpha.Act)
+	r.Change = change(d, l.Adj, l.S, t.Slope, detectable)
+	if own := t.own.adjustedAt(r.end); k != t.own {
+		r.Change.Bound95 = farther(d, r.Change.Bound95, change(d, own.Adj, own.S, t.Slope, 0).Bound95)
+	}
 	r.Change.MinimumEffect = t.signal.MinimumEffect
 	if t.signal.MinimumEffectAuto {
 		r.Change.MinimumEffect = autoEffect
 	}
 	if t.Metric == telemetry.Tail || t.Metric == telemetry.Body {
-		r.Exceedance = change(d, t.last.Adj, t.last.S, 1, detectable)
+		r.Exceedance = change(d, l.Adj, l.S, 1, detectable)
 	}
-}
-
-// detectable is the difference of logs that t finds at the horizon with power 0.8.
-func (t *test) detectable(alpha float64) float64 {
-	alpha /= t.tests()
-	var critical float64
-	switch t.signal.Direction {
-	case rule.Down:
-		critical = t.pool.down.critical(alpha)
-	case rule.Both:
-		critical = max(t.pool.up.critical(alpha), t.pool.down.critical(alpha))
-	default:
-		critical = t.pool.up.critical(alpha)
-	}
-	return t.Calibration.Scale * (critical + z80)
 }
 
 // judgement collects the rows, worst first.
 func (f *family) judgement() Judgement {
-	j := Judgement{Verdict: NotEnoughData, ControlsRisen: f.risen, Tier: "none"}
+	j := Judgement{Verdict: NotEnoughData, ControlsRisen: f.looks > 0 && len(f.risen) > 0 && f.risen[f.looks-1], Tier: "none"}
 	worst := func(v Verdict) {
 		if v = v.forReport(); v.severity() < j.Verdict.severity() {
 			j.Verdict = v
@@ -619,13 +591,15 @@ func (f *family) judgement() Judgement {
 	for _, r := range f.rows {
 		for _, t := range r.testable() {
 			if j.Tier == "none" {
-				j.Tier, j.Placebos, j.Pooled = "full", t.Calibration.Placebos, t.pool.n
+				j.Days = t.Calibration.Days
+				j.Tier, j.Placebos, j.Pooled = "full", t.Calibration.Placebos, t.ranking(r.end).pool.n
 			}
-			if t.attainableQ(f.m) > f.in.Rule.Alpha.Act {
+			if t.ranking(r.end).attainableQ(f.m) > f.in.Rule.Alpha.Act {
 				j.Tier = "limited"
 			}
 			j.Placebos = min(j.Placebos, t.Calibration.Placebos)
-			j.Pooled = min(j.Pooled, t.pool.n)
+			j.Days = min(j.Days, t.Calibration.Days)
+			j.Pooled = min(j.Pooled, t.ranking(r.end).pool.n)
 		}
 	}
 
@@ -638,7 +612,7 @@ func (f *family) judgement() Judgement {
 		for _, r := range e.rows {
 			for _, t := range r.testable() {
 				if r.end >= 0 && t.last != nil && t.last == t.looks[r.end] && !outside(t.last) {
-					judged, least = true, min(least, t.attainableQ(f.m))
+					judged, least = true, min(least, t.own.attainableQ(f.m))
 				}
 			}
 		}
@@ -649,7 +623,7 @@ func (f *family) judgement() Judgement {
 			}
 		}
 	}
-	j.RestartCovered = able >= restartControls && !f.risen
+	j.RestartCovered = able >= restartControls && !j.ControlsRisen
 	if !j.RestartCovered && j.Tier != "none" {
 		j.Warnings = append(j.Warnings, NoRestartInCalibration)
 	}

@@ -73,8 +73,8 @@ func (f *family) lacks(r *row, t *test, rejected bool) *Needs {
 		return needs
 	}
 	if t.Metric != telemetry.Level {
-		if rejected && !t.enoughEvents(t.last) {
-			return f.events(t)
+		if rejected && !t.enoughEvents(t.last, t.adjusted(r.end).Adj) {
+			return f.events(t, t.adjusted(r.end).Adj)
 		}
 		perStep := t.Calibration.EventsPerStep
 		if expected := perStep * float64(g.Horizon-g.Guard); expected < minExpectedEvents {
@@ -87,7 +87,7 @@ func (f *family) lacks(r *row, t *test, rejected bool) *Needs {
 	}
 	if !rejected && r.AttainableQ > f.in.Rule.Alpha.Report {
 		need := math.Ceil(t.tests()*float64(f.m)/f.in.Rule.Alpha.Report-1e-9) - 1
-		return &Needs{Of: "placebos", Have: float64(t.pool.n), Need: need}
+		return &Needs{Of: "placebos", Have: float64(t.ranking(r.end).pool.n), Need: need}
 	}
 	return nil
 }
@@ -121,12 +121,12 @@ func (f *family) missing(r *row, t *test) *Needs {
 	return nil
 }
 
-// events says what t, which moved, lacks to be a detection.
-func (f *family) events(t *test) *Needs {
+// events says what t, which moved by adj, lacks to be a detection.
+func (f *family) events(t *test, adj float64) *Needs {
 	g := f.in.Geometry
 	l := t.last
 	switch {
-	case t.falls(l):
+	case t.falls(adj):
 		return &Needs{Of: "events", Have: t.BaselineEvents, Need: minEvents}
 	case l.Events < minEvents:
 		needs := &Needs{Of: "events", Have: l.Events, Need: minEvents}

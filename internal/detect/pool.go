@@ -98,23 +98,24 @@ type classKey struct {
 	class    int
 }
 
-// pools gives each of the tests the placebos of its count class, and those of neighbouring
-// classes where they agree and its own are too few to reject at alpha.Act in a family of m.
-func pools(tests []*test, m int, alpha rule.Alpha) {
-	classes := make(map[classKey][]*test)
+// pools gives the ranking of each of the tests the placebos of its count class, and those of
+// neighbouring classes where they agree and its own are too few to reject at alpha.Act in a
+// family of m.
+func pools(tests []*test, ranking func(*test) *ranking, m int, alpha rule.Alpha) {
+	classes := make(map[classKey]rankings)
 	for _, t := range tests {
 		key := classKey{likenessOf(t), t.Calibration.Class}
-		classes[key] = append(classes[key], t)
+		classes[key] = append(classes[key], ranking(t))
 	}
 	level := max(ownGuard, alpha.Act)
 	for key, own := range classes {
 		most := 0.0
-		for _, t := range own {
-			most = max(most, t.tests())
+		for _, k := range own {
+			most = max(most, k.tests)
 		}
 		members := own
 		steps := []int{-1, +1} // ways to the next class that are still open
-		for distance := 1; len(steps) > 0 && attainable(most, m, placebos(members)) > alpha.Act; distance++ {
+		for distance := 1; len(steps) > 0 && attainable(most, m, members.placebos()) > alpha.Act; distance++ {
 			steps = slices.DeleteFunc(steps, func(step int) bool {
 				next := classes[classKey{key.likeness, key.class + step*distance}]
 				if len(next) == 0 || !agree(own, next) {
@@ -124,14 +125,17 @@ func pools(tests []*test, m int, alpha rule.Alpha) {
 				return false
 			})
 		}
-		p := &pool{n: placebos(members)}
-		p.up = newTail(histories(members, false), level)
-		p.down = newTail(histories(members, true), level)
-		for _, t := range own {
-			t.pool = p
+		p := &pool{n: members.placebos()}
+		p.up = newTail(members.histories(false), level)
+		p.down = newTail(members.histories(true), level)
+		for _, k := range own {
+			k.pool = p
 		}
 	}
 }
+
+// rankings are those of one count class, or of several.
+type rankings []*ranking
 
 // attainable is the smallest q that one endpoint can reach alone: k tests of it, m endpoints
 // in the family, n placebos in the pool.
@@ -139,29 +143,29 @@ func attainable(k float64, m, n int) float64 {
 	return min(1, k*float64(m)/float64(n+1))
 }
 
-func placebos(tests []*test) int {
+func (all rankings) placebos() int {
 	n := 0
-	for _, t := range tests {
-		n += len(t.Calibration.Maxima)
+	for _, k := range all {
+		n += len(k.maxima)
 	}
 	return n
 }
 
-func histories(tests []*test, down bool) [][]float64 {
-	all := make([][]float64, len(tests))
-	for i, t := range tests {
-		all[i] = t.history(down)
+func (all rankings) histories(down bool) [][]float64 {
+	out := make([][]float64, len(all))
+	for i, k := range all {
+		out[i] = k.history(down)
 	}
-	return all
+	return out
 }
 
 // agree reports whether the upper ends of two classes look alike, both ways.
-func agree(class, neighbour []*test) bool {
+func agree(class, neighbour rankings) bool {
 	for _, down := range []bool{false, true} {
-		limit := stat.Quantile(slices.Sorted(values(class, down)), mergeQuantile)
+		limit := stat.Quantile(slices.Sorted(class.values(down)), mergeQuantile)
 		above, n := 0, 0
-		for _, t := range neighbour {
-			own := t.history(down)
+		for _, k := range neighbour {
+			own := k.history(down)
 			i, _ := slices.BinarySearch(own, limit)
 			above += len(own) - i
 			n += len(own)
@@ -174,11 +178,11 @@ func agree(class, neighbour []*test) bool {
 	return true
 }
 
-// values are the placebos of all tests.
-func values(tests []*test, down bool) func(yield func(float64) bool) {
+// values are the placebos of all.
+func (all rankings) values(down bool) func(yield func(float64) bool) {
 	return func(yield func(float64) bool) {
-		for _, t := range tests {
-			for _, v := range t.history(down) {
+		for _, k := range all {
+			for _, v := range k.history(down) {
 				if !yield(v) {
 					return
 				}

@@ -420,7 +420,7 @@ func newComparison(in Input, row detect.Row) Comparison {
 			Bound95: Number(row.Change.Bound95), MinimumEffect: Number(row.Change.MinimumEffect),
 			Detectable: Number(row.Change.Detectable),
 		},
-		Own: Test{Number(row.Z), Number(row.P)},
+		Own: Test{Number(row.Own.Z), Number(row.Own.P)},
 		P:   Number(row.P), Q: Number(row.Q), QAct: Number(row.QAct), AttainableQ: Number(row.AttainableQ),
 		Suspected: row.Suspected, Looks: row.Looks, Note: Word(valid(row.Note)), Warnings: unique(row.Warnings),
 	}
@@ -429,6 +429,9 @@ func newComparison(in Input, row detect.Row) Comparison {
 	}
 	for _, m := range row.Metrics {
 		c.Metrics = append(c.Metrics, Metric{string(m.Metric), Number(m.Z), Number(m.P)})
+	}
+	if a := row.Against; !math.IsNaN(a.P) {
+		c.AgainstControls = &Test{Number(a.Z), Number(a.P)}
 	}
 	if row.Flag >= 0 {
 		c.Flag = Word(in.Rule.Flags[row.Flag].Key)

@@ -405,7 +405,7 @@ func TestNullWhereTheContractSaysNull(t *testing.T) {
 		}
 		kind := c["kind"]
 		want := map[string]bool{
-			"against_controls": true, "onset": true, "exceedance": kind != "histogram", "quantile": kind != "histogram",
+			"against_controls": c["control"] == true || c["verdict"] == "not_enough_data", "onset": true, "exceedance": kind != "histogram", "quantile": kind != "histogram",
 			"baseline.requests": kind == "gauge", "post.requests": kind == "gauge", "q_act": c["control"] == true,
 			"change.ratio": c["verdict"] == "not_enough_data", "p": c["verdict"] == "not_enough_data",
 		}

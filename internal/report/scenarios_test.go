@@ -64,7 +64,8 @@ func row(v detect.Verdict, signal int, before, after, ratio, low, high float64, 
 		After:      detect.Level{Value: after, Requests: 22538, Events: 990},
 		Change:     detect.Change{Ratio: ratio, Low99: low, High99: high, Bound95: high * 0.8, MinimumEffect: 0.1, Detectable: 0.34},
 		Exceedance: detect.Change{Ratio: nan, Low99: nan, High99: nan},
-		Z:          5.1, P: 0.0004, Q: 0.002, QAct: 0.001, AttainableQ: 0.0015, Looks: 36,
+		Own:        detect.Ranked{Z: 4.4, P: 0.002}, Against: detect.Ranked{Z: 5.1, P: 0.0004},
+		Z: 5.1, P: 0.0004, Q: 0.002, QAct: 0.001, AttainableQ: 0.0015, Looks: 36,
 	}
 	switch signal {
 	case 0:
@@ -89,10 +90,12 @@ func row(v detect.Verdict, signal int, before, after, ratio, low, high float64, 
 func quiet() []detect.Row {
 	control := func(r detect.Row) detect.Row {
 		r.Flag, r.Control, r.QAct, r.Q, r.P, r.Z = -1, true, nan, 0.83, 0.4, 0.3
+		r.Own, r.Against = detect.Ranked{Z: 0.3, P: 0.4}, detect.Ranked{Z: nan, P: nan}
 		return r
 	}
 	few := row(detect.NotEnoughData, 0, 0.204, 0.231, nan, nan, nan, "POST", "/v1/refunds")
 	few.Change.Bound95, few.Change.Detectable, few.P, few.Q, few.Z = nan, nan, nan, nan, nan
+	few.Own, few.Against = detect.Ranked{Z: nan, P: nan}, detect.Ranked{Z: nan, P: nan}
 	few.Needs = &detect.Needs{Of: "requests", Have: 61, Need: 1200, When: deployed.Add(5*time.Hour + 43*time.Minute)}
 	return []detect.Row{
 		few,

@@ -84,6 +84,9 @@ func (in *Inputs) report(r *rule.Rule, calibrations []baseline.Calibration, id s
 	}
 	if in.Failure == nil {
 		out.Judgement = in.judge(r, calibrations)
+		if days := out.Judgement.Days; days > 0 {
+			out.Season = fmt.Sprintf("%d days", days)
+		}
 	}
 	return report.New(out)
 }

@@ -82,6 +82,7 @@ func (in *Inputs) judge(r *rule.Rule, calibrations []baseline.Calibration) detec
 		comparisons = append(comparisons, baseline.Compare(t, cals[key{t.Endpoint, t.Signal, t.Metric}], in.Geometry,
 			buckets[key{t.Endpoint, t.Signal, ""}], r.Signals[t.Signal].Quantile, through))
 	}
+	baseline.AgainstControls(comparisons, in.Geometry)
 	return detect.Judge(detect.Input{
 		Rule: r, Upgrade: *in.Upgrade, Geometry: in.Geometry, Complete: in.Complete,
 		Comparisons: comparisons, Unread: in.Unread, Lacking: in.Lacking, WrittenAt: in.WrittenAt,

@@ -23,6 +23,7 @@ import (
 type history struct {
 	results      []query.Result                                 // the steps before the baseline
 	bounds       map[int]map[telemetry.Endpoint]baseline.Bounds // by signal
+	controls     map[key]*baseline.Controls                     // by signal and metric; nil before the first look
 	calibrations []baseline.Calibration
 	excluded     [][2]int       // steps of earlier upgrades
 	unread       map[int]string // why, by signal
@@ -170,22 +171,58 @@ func (s *session) calibrate(tracks []telemetry.Track) {
 	fresh := slices.DeleteFunc(slices.Clone(tracks), func(t telemetry.Track) bool {
 		return have[key{t.Endpoint, t.Signal, t.Metric}]
 	})
+	s.gatherControls(tracks)
 	out := make([]baseline.Calibration, len(fresh))
+	onEveryCore(len(fresh), func(i int) {
+		t := fresh[i]
+		out[i] = s.history.controls[key{signal: t.Signal, metric: t.Metric}].Calibrate(t, s.in.Geometry, s.history.excluded)
+	})
+	s.history.calibrations = append(s.history.calibrations, out...)
+}
+
+// gatherControls finds the controls of every metric, once: those that the first look knows.
+func (s *session) gatherControls(tracks []telemetry.Track) {
+	if s.history.controls != nil {
+		return
+	}
+	s.history.controls = map[key]*baseline.Controls{}
+	groups := map[key][]telemetry.Track{}
+	var keys []key
+	for _, t := range tracks {
+		if !detect.IsControl(s.Rule, t.Endpoint) {
+			continue
+		}
+		k := key{signal: t.Signal, metric: t.Metric}
+		if groups[k] == nil {
+			keys = append(keys, k)
+		}
+		groups[k] = append(groups[k], t)
+	}
+	out := make([]*baseline.Controls, len(keys))
+	onEveryCore(len(keys), func(i int) {
+		out[i] = baseline.NewControls(groups[keys[i]], s.in.Geometry, s.history.excluded)
+	})
+	for i, k := range keys {
+		s.history.controls[k] = out[i]
+	}
+}
+
+// onEveryCore calls do for 0 to n-1, on every core, and returns when all are done.
+func onEveryCore(n int, do func(i int)) {
 	next := make(chan int)
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for i := range next {
-				out[i] = baseline.Calibrate(fresh[i], s.in.Geometry, s.history.excluded)
+				do(i)
 			}
 		})
 	}
-	for i := range fresh {
+	for i := range n {
 		next <- i
 	}
 	close(next)
 	wg.Wait()
-	s.history.calibrations = append(s.history.calibrations, out...)
 }
 
 // knownUpgrades are the steps around the version changes in a window: placebos that overlap
