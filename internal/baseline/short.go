@@ -127,6 +127,7 @@ type ShortTest struct {
 	BeforeEvents, AfterEvents   float64
 	BeforeTrials, AfterTrials   float64
 
+	lowest float64 // no p can be smaller; 0 where there is no such bound
 	counts *countTest
 }
 
@@ -173,7 +174,7 @@ func (s ShortSeries) Lacks(signal rule.Signal, g Geometry, through int) (of stri
 type ShortFamily struct {
 	Before, After int // steps: from the first one with data to the upgrade; of the post window
 	Tests         []ShortTest
-	P             float64 // of the family: min(1, number of tests x least p of those with Effect)
+	P             float64 // of the family: the least p of those with Effect, Adjusted
 	Guard         ShortGuard
 }
 
@@ -214,7 +215,7 @@ func CompareShort(series []ShortSeries, signals []rule.Signal, g Geometry, throu
 	}
 	c := shortComparison{series: series, signals: signals}
 	f.Tests = c.tests(before, after, true)
-	f.P = familyP(f.Tests, nil)
+	f.P = f.familyP()
 	if f.P <= alpha {
 		f.Guard = c.guard(before, len(after))
 	}
@@ -237,19 +238,30 @@ func told(series []ShortSeries, step int) bool {
 	})
 }
 
-// familyP is the Bonferroni p of tests, over those that in holds for; nil means all.
-func familyP(tests []ShortTest, in func(ShortTest) bool) float64 {
-	n, least := 0, 1.0
-	for _, t := range tests {
-		if in != nil && !in(t) {
-			continue
+// Adjusted is p times the number of tests that could have come to one as small: those that
+// could not have are no part of the risk. With m(t) the number of tests that can come to t, a
+// false alarm at p m(p) <= alpha has at most the probability t m(t) <= alpha of the largest
+// such t. It never falls as p grows. in chooses the family; nil means every test. (After
+// Tarone 1990; docs/statistics.md, "Short history")
+func (f ShortFamily) Adjusted(p float64, in func(ShortTest) bool) float64 {
+	n := 0.0
+	for _, t := range f.Tests {
+		if t.lowest <= p && (in == nil || in(t)) {
+			n++
 		}
-		n++
+	}
+	return min(1, n*p)
+}
+
+// familyP is that of the least p above its floor.
+func (f ShortFamily) familyP() float64 {
+	least := 1.0
+	for _, t := range f.Tests {
 		if t.Effect {
 			least = min(least, t.P)
 		}
 	}
-	return min(1, float64(n)*least)
+	return f.Adjusted(least, nil)
 }
 
 type shortComparison struct {
@@ -273,7 +285,7 @@ func (c shortComparison) guard(before []int, m int) ShortGuard {
 			continue
 		}
 		g.Places++
-		p := familyP(tests, nil)
+		p := ShortFamily{Tests: tests}.familyP()
 		if g.Places > 1 && p >= g.Least {
 			continue
 		}
@@ -310,13 +322,13 @@ func (c shortComparison) tests(before, after []int, all bool) []ShortTest {
 			for j, x := range own {
 				rows[j] = newCountRow(x.pick(x.Events, before), x.pick(x.Trials, before), x.pick(x.Events, after), x.pick(x.Trials, after))
 			}
-			for j, t := range countTests(rows, all) {
+			for j, t := range countTests(rows) {
 				if t.usable {
 					out = append(out, ratioTest(own[j], s, rows[j], t))
 				}
 			}
 		case rule.Histogram:
-			out = append(out, histogramFamily(own, s, before, after, all)...)
+			out = append(out, histogramFamily(own, s, before, after)...)
 		}
 	}
 	return out
@@ -412,6 +424,9 @@ func meanOf(x []float64) float64 {
 // counted fills in what tests of counts have in common.
 func (t *ShortTest) counted(r countRow, c countTest) {
 	t.Z, t.P, t.Attainable, t.counts = c.z, c.p, c.attainable, &c
+	if !r.rate {
+		t.lowest = c.attainable
+	}
 	t.BeforeEvents, t.BeforeTrials, t.AfterEvents, t.AfterTrials = r.k0, r.n0, r.k1, r.n1
 }
 
@@ -437,7 +452,7 @@ var shortLevels = []struct {
 // shortBoundFactor is how far, as a ratio, the share beyond a bound may lie from its level.
 const shortBoundFactor = 3
 
-func histogramFamily(own []ShortSeries, s rule.Signal, before, after []int, all bool) []ShortTest {
+func histogramFamily(own []ShortSeries, s rule.Signal, before, after []int) []ShortTest {
 	var out []ShortTest
 	pre, post := make([][]float64, len(own)), make([][]float64, len(own))
 	taken := make([]int, len(own)) // the bucket of the first level
@@ -454,7 +469,7 @@ func histogramFamily(own []ShortSeries, s rule.Signal, before, after []int, all 
 				rows[j] = newCountRow(x.beyond(b, before), x.pick(x.values(), before), x.beyond(b, after), x.pick(x.values(), after))
 			}
 		}
-		for j, c := range countTests(rows, all) {
+		for j, c := range countTests(rows) {
 			if !c.usable {
 				continue
 			}

@@ -154,7 +154,7 @@ func TestShortBound(t *testing.T) {
 
 func TestNeedTrials(t *testing.T) {
 	few := newCountRow([]float64{0, 0, 0, 0}, []float64{3, 3, 3, 3}, []float64{0, 0}, []float64{2, 2})
-	got := countTests([]countRow{few}, true)[0]
+	got := countTests([]countRow{few})[0]
 	test := ShortTest{AfterTrials: 4, counts: &got}
 	const level = 1e-4
 	if got.attainable <= level {
@@ -191,4 +191,13 @@ func TestNewShortSeries(t *testing.T) {
 	if v := got[0].Buckets[0]; math.IsNaN(v[34]) {
 		t.Error("Before changed the series that it was called on")
 	}
+}
+
+// Three tests can come to any p, one to 0.01, one to 0.2: by hand.
+func TestAdjusted(t *testing.T) {
+	f := ShortFamily{Tests: []ShortTest{{}, {}, {}, {lowest: 0.01}, {lowest: 0.2, Endpoint: "a"}}}
+	for _, c := range []struct{ p, want float64 }{{0.001, 0.003}, {0.00999, 0.02997}, {0.01, 0.04}, {0.1, 0.4}, {0.2, 1}, {1, 1}} {
+		golden(t, "adjusted", f.Adjusted(c.p, nil), c.want)
+	}
+	golden(t, "of a alone", f.Adjusted(0.3, func(t ShortTest) bool { return t.Endpoint == "a" }), 0.3)
 }

@@ -234,8 +234,8 @@ const (
 )
 
 // countTests tests the counts of all endpoints of one signal (and level). Dispersion is
-// shrunken towards that of the others. Attainable is filled in with all only.
-func countTests(rows []countRow, all bool) []countTest {
+// shrunken towards that of the others.
+func countTests(rows []countRow) []countTest {
 	out := make([]countTest, len(rows))
 	for i, r := range rows {
 		t := &out[i]
@@ -268,9 +268,7 @@ func countTests(rows []countRow, all bool) []countTest {
 			continue
 		}
 		t.test()
-		if all {
-			t.attainable = t.attainableWith(1)
-		}
+		t.attainable = t.attainableWith(1)
 	}
 	return out
 }

@@ -100,7 +100,7 @@ func goldenRows() []countRow {
 }
 
 func TestCountTests(t *testing.T) {
-	got := countTests(goldenRows(), true)
+	got := countTests(goldenRows())
 	own := []float64{1.1448013371206873, .6603067716456372, 1.0871995298905601}
 	phi := []float64{1.0868808022724123, 1, 1.052319717934336}
 	for i, c := range got {
@@ -144,7 +144,7 @@ func TestDeviance(t *testing.T) {
 func TestMoreEventsThanTrials(t *testing.T) {
 	steady := newCountRow([]float64{150, 160, 155, 145, 150, 152}, []float64{100, 100, 100, 100, 100, 100}, []float64{151, 149, 153}, []float64{100, 100, 100})
 	risen := newCountRow([]float64{150, 160, 155, 145, 150, 152}, []float64{100, 100, 100, 100, 100, 100}, []float64{300, 310, 290}, []float64{100, 100, 100})
-	got := countTests([]countRow{steady, risen}, true)
+	got := countTests([]countRow{steady, risen})
 	if !(got[0].p > 0.05) || !(got[1].p < 1e-6) {
 		t.Errorf("p = %v for a steady rate, %v for one that doubled", got[0].p, got[1].p)
 	}

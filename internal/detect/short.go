@@ -141,16 +141,9 @@ func (f *family) untilWrite(s baseline.ShortSeries) baseline.ShortSeries {
 // decideShort gives r its numbers and its verdict (docs/design.md, decision table, row 9).
 func (f *family) decideShort(r *row, s baseline.ShortFamily, through int) {
 	var own []baseline.ShortTest
-	k, behind := 0.0, 0.0 // tests of the endpoint, and of the endpoints behind the flag
 	for _, t := range s.Tests {
-		if t.Endpoint == r.Endpoint {
-			k++
-			if t.Signal == r.Signal {
-				own = append(own, t)
-			}
-		}
-		if f.in.Rule.FlagOf(t.Endpoint.Values(), f.in.Rule.Signals[t.Signal].Name) == r.Flag {
-			behind++
+		if t.Endpoint == r.Endpoint && t.Signal == r.Signal {
+			own = append(own, t)
 		}
 	}
 	if len(own) == 0 {
@@ -165,13 +158,16 @@ func (f *family) decideShort(r *row, s baseline.ShortFamily, through int) {
 		bounded = bounded && t.Bound95 < r.signal.MinimumEffect
 	}
 	t := bestShort(own)
-	tests := float64(len(s.Tests))
 	r.showShort(t)
-	r.P, r.Q = min(1, k*t.P), min(1, tests*t.P)
+	r.P = s.Adjusted(t.P, func(t baseline.ShortTest) bool { return t.Endpoint == r.Endpoint })
+	r.Q = s.Adjusted(t.P, nil)
 	if r.Flag >= 0 {
-		r.QAct = min(1, behind*t.P)
+		r.QAct = s.Adjusted(t.P, func(t baseline.ShortTest) bool {
+			return f.in.Rule.FlagOf(t.Endpoint.Values(), f.in.Rule.Signals[t.Signal].Name) == r.Flag
+		})
 	}
-	r.AttainableQ = min(1, tests*attainable)
+	r.AttainableQ = s.Adjusted(attainable, nil)
+	r.Own = Ranked{t.Z, r.P}
 	r.Looks = 1
 
 	alpha := f.in.Rule.Alpha
@@ -187,7 +183,7 @@ func (f *family) decideShort(r *row, s baseline.ShortFamily, through int) {
 		}
 		return
 	case r.AttainableQ > alpha.Report:
-		r.Verdict, r.Needs = NotEnoughData, f.reachShort(t, alpha.Report/tests)
+		r.Verdict, r.Needs = NotEnoughData, f.reachShort(t, alpha.Report/float64(len(s.Tests)))
 		return
 	case r.AttainableQ > alpha.Act:
 		r.Warnings = append(r.Warnings, CannotBeConfirmedAlone)
@@ -284,8 +280,7 @@ func (f *family) describeShort(j *Judgement, s baseline.ShortFamily) {
 	}
 
 	// Whether a control rose is asked without floors, and among the controls alone.
-	able, controls := 0, 0.0
-	least := 1.0
+	able, least := 0, 1.0
 	for _, e := range f.endpoints {
 		if !e.control {
 			continue
@@ -294,18 +289,18 @@ func (f *family) describeShort(j *Judgement, s baseline.ShortFamily) {
 		for _, t := range s.Tests {
 			if _, void := f.in.Unread[t.Signal]; t.Endpoint == e.name && !void {
 				judged = true
-				controls++
 				least, attainable = min(least, t.P), min(attainable, t.Attainable)
 			}
 		}
 		if judged {
 			j.Controls++
 		}
-		if judged && float64(len(s.Tests))*attainable <= f.in.Rule.Alpha.Report {
+		if judged && s.Adjusted(attainable, nil) <= f.in.Rule.Alpha.Report {
 			able++
 		}
 	}
-	j.ControlsRisen = controls*least <= f.in.Rule.Alpha.Report && controls > 0
+	isControl := func(t baseline.ShortTest) bool { return f.isControl(t.Endpoint) }
+	j.ControlsRisen = j.Controls > 0 && s.Adjusted(least, isControl) <= f.in.Rule.Alpha.Report
 	j.RestartCovered = able >= restartControls && !j.ControlsRisen
 	if !j.RestartCovered {
 		j.Warnings = append(j.Warnings, NoRestartInCalibration)
