@@ -348,7 +348,7 @@ func (d *decoder) chunk(b []byte) error {
 	}
 	native := enc != chunkenc.EncXOR && enc != chunkenc.EncXOR2
 	histograms, ok := d.dst.(histogramSink)
-	if native && !(ok && histograms.native()) {
+	if native && (!ok || !histograms.native()) {
 		return &Error{Err: ErrUnsupported, Detail: "a native histogram where floats were expected"}
 	}
 	if len(data) < 2 || native && len(data) < 3 { // the number of samples, and flags
