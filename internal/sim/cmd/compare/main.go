@@ -15,7 +15,7 @@ import (
 func main() {
 	plan := compare.Plan{}
 	flag.Uint64Var(&plan.Run, "seed", 61, "seed of the run")
-	flag.IntVar(&plan.Services, "services", 300, "services to simulate, each upgraded four times")
+	flag.IntVar(&plan.Services, "services", 200, "services to simulate, each upgraded four times")
 	flag.Float64Var(&plan.Rate, "rate", 50, "mean requests per second of each endpoint")
 	markdown := flag.String("markdown", "", "page to write the table into, between its marks")
 	flag.Parse()
