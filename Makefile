@@ -1,7 +1,7 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build demo test check live bench compare fuzz clean
+.PHONY: build demo test check live bench compare calibrate fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
@@ -44,6 +44,7 @@ check: build $(PROMETHEUS)
 	gofmt -l cmd internal demo | (! grep .)
 	go vet ./... && (cd demo && go vet ./...)
 	go tool -modfile=tools/golangci-lint/go.mod golangci-lint run ./...
+	cd demo && go tool -modfile=../tools/golangci-lint/go.mod golangci-lint run --config ../.golangci.yml ./...
 	go test -race -count=1 ./...
 	cd demo && go test -count=1 ./...
 
@@ -58,6 +59,11 @@ bench:
 # docs/statistics.md too, unless ARGS are given; ARGS='-services 20' takes a minute.
 compare:
 	go run ./internal/sim/cmd/compare $(or $(ARGS),-markdown docs/statistics.md)
+
+# Whether the promised rates hold: an hour of two cores, gone on with after an interruption.
+# The tables in docs/statistics.md; ARGS='-only S0,S6 -scale small' prints some of them.
+calibrate:
+	go run ./internal/sim/cmd/calibrate $(or $(ARGS),-markdown docs/statistics.md)
 
 fuzz:
 	@for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
