@@ -105,10 +105,14 @@ func newFamily(w sim.World, n, services int) *family {
 		}
 		f.members = append(f.members, m)
 	}
+	f.sortPools()
+	return f
+}
+
+func (f *family) sortPools() {
 	for _, p := range f.pools {
 		slices.Sort(p)
 	}
-	return f
 }
 
 func (f *family) pool(m mode, c *baseline.Calibration, maxima []float64) {

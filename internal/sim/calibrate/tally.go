@@ -83,7 +83,7 @@ func wilson(p, n float64) (low, high float64) {
 	z2 := z975 * z975 / n
 	mid := (p + z2/2) / (1 + z2)
 	half := z975 / (1 + z2) * math.Sqrt(p*(1-p)/n+z2/(4*n))
-	return mid - half, mid + half
+	return max(0, mid-half), min(1, mid+half)
 }
 
 // Delays count alarms by the minute after the upgrade at which they came.
