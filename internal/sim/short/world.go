@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/driftwatch/driftwatch/internal/baseline"
 	"github.com/driftwatch/driftwatch/internal/rule"
@@ -27,12 +28,13 @@ const (
 
 	Requests        World = "requests"         // histograms of few requests
 	RequestsWalking World = "requests-walking" // likewise, with a random walk
+	RequestsSpikes  World = "requests-spikes"  // likewise, with jumps
 )
 
 // Gauges and Histograms are all worlds of either kind.
 var (
 	gauges     = []World{AR3, AR6, T3, Bucket, Spikes, Drift}
-	histograms = []World{Requests, RequestsWalking}
+	histograms = []World{Requests, RequestsWalking, RequestsSpikes}
 )
 
 // A Shape is how many endpoints there are, and how many steps before and after the upgrade.
@@ -60,7 +62,7 @@ type Case struct {
 func newCase(rng *rand.Rand, w World, s Shape, f Fault) Case {
 	c := Case{Geometry: baseline.Geometry{Before: s.Before, FirstLook: min(2, s.After), Horizon: s.After}}
 	d := draw{rng, s}
-	if w == Requests || w == RequestsWalking {
+	if slices.Contains(histograms, w) {
 		c.Signals = []rule.Signal{{Kind: rule.Histogram, Quantile: 0.99, Unit: "s"}}
 		c.Series = d.histograms(w, f)
 		return c
@@ -226,13 +228,20 @@ func (d draw) histograms(w World, f Fault) []baseline.ShortSeries {
 	}
 	faulty := d.busiest(rates, f.Endpoints)
 	common, load := d.noise(.6, d.rng.NormFloat64), d.noise(.3, d.rng.NormFloat64)
+	shared := make([]float64, d.steps()) // beside the noise
+	if w == RequestsSpikes {
+		shared = d.spikes(1. / 40)
+	}
 	out := make([]baseline.ShortSeries, d.Endpoints)
 	for e := range out {
 		mu := d.uniform(math.Log(.01), math.Log(.5))
 		own := d.noise(.6, d.rng.NormFloat64)
-		walk := make([]float64, d.steps())
-		if w == RequestsWalking {
-			walk = d.walk(.03)
+		beside := make([]float64, d.steps())
+		switch w {
+		case RequestsWalking:
+			beside = d.walk(.03)
+		case RequestsSpikes:
+			beside = d.spikes(1. / 25)
 		}
 		slow := math.Exp(d.uniform(math.Log(.02), math.Log(.3)))
 		s := baseline.ShortSeries{Endpoint: d.name(e), First: -d.Before, Bounds: bounds}
@@ -245,7 +254,7 @@ func (d draw) histograms(w World, f Fault) []baseline.ShortSeries {
 			if d.rng.Float64() < .15 {
 				share = min(.9, 4*slow)
 			}
-			at := mu + .10*common[i] + .15*own[i] + walk[i]
+			at := mu + .10*common[i] + .15*own[i] + shared[i] + beside[i]
 			if i >= d.Before && faulty[e] {
 				at += math.Log(f.Factor)
 			}
