@@ -5,12 +5,14 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/driftwatch/driftwatch/internal/livetest"
+	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
 )
 
@@ -222,3 +224,89 @@ func TestRealPrometheus(t *testing.T) {
 }
 
 func one(int) float64 { return 1 }
+
+// TestNativeHistogramsOfRealPrometheus reads the native cases from a server that took them by
+// remote write, and asks it which histograms are native.
+func TestNativeHistogramsOfRealPrometheus(t *testing.T) {
+	server := livetest.Prometheus(t)
+	var data []livetest.Series
+	job := func(name string, ss ...livetest.Series) {
+		for _, s := range ss {
+			s.Labels = maps.Clone(s.Labels)
+			s.Labels["job"] = name
+			data = append(data, s)
+		}
+	}
+	cases := nativeCases()
+	for i, c := range cases {
+		job(fmt.Sprint("native-", i), c.data...)
+	}
+	from, until := -2*time.Hour, 10*minute
+	exponential := layout{schema: 3, first: -20, rise: []int64{3, 1}}
+	classic := func(from time.Duration) livetest.Series {
+		return series("m_seconds_bucket le=+Inf", every(from, until, 15*second, seven(1))...)
+	}
+	job("both", nativeSeries("m_seconds", exponential.grow(from, until, 1)), classic(from))
+	job("lately", nativeSeries("m_seconds", exponential.grow(-minute, until, 1)), classic(from))
+	job("until-lately", nativeSeries("m_seconds", exponential.grow(from, -minute, 1)), classic(from))
+	job("classic", classic(from))
+	job("summary", series("m_seconds quantile=0.9", every(from, until, 15*second, seven(1))...), classic(from))
+	job("new", nativeSeries("m_seconds", exponential.grow(0, until, 1)))
+	server.Write(t, data)
+	client := func(t *testing.T, mode Mode) *Client {
+		t.Helper()
+		c, err := New(Options{Address: server.URL, Mode: mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			r := c.complete()
+			r.Matchers = []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "job", fmt.Sprint("native-", i))}
+			got, err := client(t, Auto).Fetch(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.liveSteps != nil {
+				c.steps, c.total = c.liveSteps, c.liveTotal
+			}
+			c.check(t, got[0])
+		})
+	}
+	whole := telemetry.Window{Start: t0.Add(from), End: t0.Add(until)}
+	// The 24 times are 325 s apart: three of them are in the last 11 minutes.
+	for _, tt := range []struct {
+		job    string
+		mode   Mode
+		w      telemetry.Window
+		native bool
+		note   string
+	}{
+		{"native-0", Auto, whole, true, ""},
+		{"native-1", RemoteRead, whole, true, ""}, // custom buckets
+		{"native-0", PromQL, whole, true, ""},     // nothing else is there: the read will say so
+		{"both", Auto, whole, true, ""},
+		{"both", PromQL, whole, false, ""},
+		{"lately", Auto, whole, false, "m_seconds has native histograms for 3 of 24 parts of the history; its classic buckets are read"},
+		{"until-lately", Auto, whole, false, "of the history; its classic buckets are read"},
+		{"classic", Auto, whole, false, ""},
+		{"summary", Auto, whole, false, ""},
+		{"new", Auto, telemetry.Window{Start: t0.Add(-7 * 24 * time.Hour), End: t0.Add(until + 8*minute)}, true, ""},
+	} {
+		t.Run(fmt.Sprintf("ask %s by %s", tt.job, tt.mode), func(t *testing.T) {
+			r := &rule.Rule{Select: `{job="` + tt.job + `"}`, Signals: []rule.Signal{
+				{Name: "requests", Kind: rule.Ratio, Metric: "m_total", Per: "n_total"},
+				{Name: "latency", Kind: rule.Histogram, Metric: "m_seconds"},
+			}}
+			native, notes, err := client(t, tt.mode).NativeHistograms(t.Context(), r, tt.w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if native[1] != tt.native || native[0] || !strings.Contains(strings.Join(notes, "\n"), tt.note) || tt.note == "" && len(notes) > 0 {
+				t.Errorf("native %v, notes %q, want %v, %q", native, notes, tt.native, tt.note)
+			}
+		})
+	}
+}

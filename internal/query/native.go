@@ -1,15 +1,140 @@
 package query
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
 )
+
+// nativeShare is the share of the times at which the classic buckets were there that the
+// native histograms must have been there, too, to be read instead. Less than all, because a
+// scrape may be lost; more than what a baseline can spare would cost history.
+const nativeShare = 0.9
+
+// nativeLooks is at how many times of a history it is asked whether histograms were there.
+const nativeLooks = 24
+
+// NativeHistograms asks which of the histogram signals of r, by index, are to be read from native
+// histograms in w: those that have them and no classic buckets, or have both nearly all the
+// time and the server can hand them over. The notes say why one is not, where it could have
+// been expected.
+func (c *Client) NativeHistograms(ctx context.Context, r *rule.Rule, w telemetry.Window) (native map[int]bool, notes []string, err error) {
+	native = map[int]bool{}
+	for i, s := range r.Signals {
+		if s.Kind != rule.Histogram || w.Duration() <= 0 {
+			continue
+		}
+		ms, err := ParseMatchers(r.Select, s.Select)
+		if err != nil {
+			return nil, nil, fmt.Errorf("signal %q: %w", s.Name, err)
+		}
+		// The series of a classic histogram all have longer names.
+		if n, err := c.SeriesCount(ctx, s.Metric, ms, w); err != nil || n == 0 {
+			if err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		isNative, note, err := c.nativeHistogram(ctx, s.Metric, ms, w)
+		if err != nil {
+			return nil, nil, err
+		}
+		native[i] = isNative
+		if note != "" {
+			notes = append(notes, note)
+		}
+	}
+	return native, notes, nil
+}
+
+func (c *Client) nativeHistogram(ctx context.Context, metric string, ms []*labels.Matcher, w telemetry.Window) (bool, string, error) {
+	inf := append(slices.Clone(ms), labels.MustNewMatcher(labels.MatchEqual, "le", "+Inf"))
+	var natives, classics [nativeLooks]bool
+	// A service that has only just begun is not to be seen at times that are hours apart.
+	for _, looked := range []telemetry.Window{w, {Start: w.End.Add(-nativeLooks * minLookback), End: w.End}} {
+		var err error
+		natives, err = c.present(ctx, metric, "count(histogram_count("+selector(metric, ms)+"))", looked)
+		if errors.Is(err, ErrBadQuery) {
+			return false, "", nil // a server without native histograms knows no such function
+		}
+		if err != nil {
+			return false, "", err
+		}
+		if classics, err = c.present(ctx, metric, "count("+selector(metric+"_bucket", inf)+")", looked); err != nil {
+			return false, "", err
+		}
+		if slices.Contains(natives[:], true) || slices.Contains(classics[:], true) {
+			break
+		}
+	}
+	if !slices.Contains(natives[:], true) {
+		return false, "", nil
+	}
+	both, classic, late := 0, 0, false
+	for i := range classics {
+		if !classics[i] {
+			continue
+		}
+		classic++
+		if late = !natives[i]; !late {
+			both++
+		}
+	}
+	if classic == 0 {
+		return true, "", nil
+	}
+	if float64(both) < nativeShare*float64(classic) || late {
+		return false, fmt.Sprintf("%s has native histograms for %d of %d parts of the history; its classic buckets are read", metric, both, classic), nil
+	}
+	if !c.streams() {
+		return false, "", nil
+	}
+	if c.mode != RemoteRead {
+		// Only a read tells whether the server streams, and then it is late to change the plan.
+		now := w.End.UnixMilli()
+		_, err := c.stream(ctx, "driftwatch_no_such_series", nil, now, now, &spanFold{})
+		if errors.Is(err, errNotStreamed) {
+			return false, "", c.notStreamed(ctx, err)
+		}
+		if err != nil {
+			return false, "", describe(err, "capabilities", "")
+		}
+	}
+	return true, "", nil
+}
+
+// present reports at which times of w, the last one its end, expr had a value.
+func (c *Client) present(ctx context.Context, metric, expr string, w telemetry.Window) ([nativeLooks]bool, error) {
+	step := max(time.Second, (w.Duration() / nativeLooks).Truncate(time.Millisecond))
+	e := evaluation{w.End.Add(-(nativeLooks - 1) * step), w.End, step}
+	var p presence
+	p.first, p.step = e.start.UnixMilli(), step.Milliseconds()
+	err := c.queryRange(ctx, expr, e, &p, &Result{Read: Read{Name: "histograms of " + metric}})
+	return p.at, err
+}
+
+// A presence takes the times of points.
+type presence struct {
+	first, step int64 // ms
+	at          [nativeLooks]bool
+}
+
+func (p *presence) series([]label) error { return nil }
+func (p *presence) point(t int64, _ float64) {
+	if i := (t - p.first + p.step/2) / p.step; i >= 0 && i < nativeLooks {
+		p.at[i] = true
+	}
+}
 
 // A native is what the native histograms of a row were counted into. Its columns are not
 // cumulative, so that buckets can be merged when a later histogram has fewer of them.

@@ -74,6 +74,10 @@ type nativeCase struct {
 	steps  []float64 // units
 	total  float64   // units
 	note   string
+
+	// What a real server makes of it, where that is something else.
+	liveSteps []float64
+	liveTotal float64
 }
 
 func (c nativeCase) complete() Read {
@@ -154,6 +158,8 @@ func nativeCases() []nativeCase {
 			// 1000 units are more than the 183 before, and only the header says that they are new.
 			name: "restart that overtakes", data: one(exponential.grow(from, 50*second, 100), overtaken),
 			bounds: expBounds, cum: expCum, steps: []float64{4, 4, 3, 3 + 1000, 4, 4}, total: 23 + 1000,
+			// The server hands over no such header, and 1000 - 183 are 817.
+			liveSteps: []float64{4, 4, 3, 3 + 817, 4, 4}, liveTotal: 23 + 817,
 		},
 		{
 			// Scrapes at 20, 35 and 50 s are lost: what happened then is in the total alone.

@@ -66,6 +66,27 @@ func (p Plan) SetBounds(signal int, bounds []float64) {
 	}
 }
 
+// SetNative reads a signal from native histograms, as Client.NativeHistograms found it.
+func (p Plan) SetNative(signal int) {
+	for _, reads := range [][]Read{p.Shapes, p.Steps} {
+		for i := range reads {
+			if r := &reads[i]; r.Signal == signal && r.Kind == Buckets && !r.Native {
+				r.Native, r.Metric = true, strings.TrimSuffix(r.Metric, "_bucket")
+			}
+		}
+	}
+}
+
+// KeepBounds has the histogram steps of a signal deliver these bounds (seconds) though nothing
+// was counted around them.
+func (p Plan) KeepBounds(signal int, bounds []float64) {
+	for i := range p.Steps {
+		if p.Steps[i].Signal == signal && p.Steps[i].Kind == Buckets {
+			p.Steps[i].Keep = bounds
+		}
+	}
+}
+
 // String is the plan for people, one read per line.
 func (p Plan) String() string {
 	var b strings.Builder

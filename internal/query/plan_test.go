@@ -41,6 +41,15 @@ p99: p99_seconds{service="pay"} by (method, route), 150 steps of 1m0s, 2026-03-1
 	if of, per := p.Steps[1], p.Steps[2]; !of.AbsentIsZero || per.AbsentIsZero || of.Part != Of || per.Part != Per {
 		t.Errorf("ratio: of %+v, per %+v", of, per)
 	}
+	p.SetNative(0)
+	for _, native := range []Read{p.Shapes[0], p.Shapes[1], p.Steps[0]} {
+		if want := `d_seconds{service="pay",side="server"}`; native.Selector() != want || !native.Native {
+			t.Errorf("native read %v, want %s", native, want)
+		}
+	}
+	if p.Steps[1].Native || p.Steps[1].Metric != "r_total" {
+		t.Errorf("a counter became native: %v", p.Steps[1])
+	}
 	p, err = NewPlan(r, grid, before, telemetry.Window{}, t0)
 	if err != nil || len(p.Shapes) != 1 {
 		t.Errorf("without a post window: %d shapes, %v, want 1", len(p.Shapes), err)
