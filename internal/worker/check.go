@@ -77,7 +77,8 @@ func (c *Checker) Check(ctx context.Context) (*report.Report, error) {
 	return s.finish(ctx)
 }
 
-// Plan returns what a check would read, for people, and reads nothing but the upgrade.
+// Plan returns what a check would read, for people, and reads nothing but the upgrade and
+// which histograms are native.
 func (c *Checker) Plan(ctx context.Context) (string, error) {
 	s := &session{Checker: c, begun: c.Clock()}
 	told, err := s.toldUpgrade()
@@ -94,6 +95,9 @@ func (c *Checker) Plan(ctx context.Context) (string, error) {
 	}
 	g := baseline.NewGeometry(s.Rule.Windows, *s.upgrade)
 	whole := s.grid(g.First(), g.Horizon)
+	if err := s.askHistograms(ctx, g); err != nil {
+		return "", err
+	}
 	plan, err := s.plan(whole, telemetry.Window{Start: whole.Start(g.First()), End: s.upgrade.Started}, s.now)
 	if err != nil {
 		return "", err

@@ -23,6 +23,8 @@ import (
 type history struct {
 	results      []query.Result                                 // the steps before the baseline
 	bounds       map[int]map[telemetry.Endpoint]baseline.Bounds // by signal
+	union        map[int][]float64                              // all of them, ascending
+	native       map[int]bool                                   // whether a histogram is, by signal
 	controls     map[key]*baseline.Controls                     // by signal and metric; nil before the first look
 	calibrations []baseline.Calibration
 	excluded     [][2]int       // steps of earlier upgrades
@@ -36,7 +38,36 @@ func (s *session) plan(grid telemetry.Grid, past telemetry.Window, until time.Ti
 	if err != nil {
 		return query.Plan{}, usage("%s: %v", s.Rule.Path, err)
 	}
+	for signal, native := range s.history.native {
+		if native {
+			plan.SetNative(signal)
+		}
+	}
+	for signal, bounds := range s.history.union {
+		plan.KeepBounds(signal, bounds)
+	}
 	return plan, nil
+}
+
+// askHistograms finds out which histograms Prometheus holds as native ones over history and
+// watch.
+func (s *session) askHistograms(ctx context.Context, g baseline.Geometry) error {
+	begun := s.Clock()
+	whole := s.grid(g.First(), g.Horizon).Window()
+	if s.now.Before(whole.End) {
+		whole.End = s.now
+	}
+	native, notes, err := s.Query.NativeHistograms(ctx, s.Rule, whole)
+	s.in.Stats.QueryS += s.Clock().Sub(begun).Seconds()
+	s.in.Stats.Queries++
+	if err != nil {
+		return s.unreadable(err)
+	}
+	s.history.native = native
+	for _, note := range notes {
+		s.warn(note)
+	}
+	return nil
 }
 
 func (s *session) grid(from, to int) telemetry.Grid {
@@ -118,6 +149,9 @@ func (s *session) readHistory(ctx context.Context) error {
 	g := s.in.Geometry
 	whole := s.grid(g.First(), g.BaselineStart())
 	past := telemetry.Window{Start: whole.Start(g.First()), End: s.upgrade.Started}
+	if err := s.askHistograms(ctx, g); err != nil {
+		return err
+	}
 	plan, err := s.plan(whole, past, s.upgrade.Started)
 	if err != nil {
 		return err
@@ -140,7 +174,7 @@ func (s *session) chooseBounds(ctx context.Context, plan query.Plan) error {
 	if err != nil {
 		return err
 	}
-	s.history.bounds = map[int]map[telemetry.Endpoint]baseline.Bounds{}
+	s.history.bounds, s.history.union = map[int]map[telemetry.Endpoint]baseline.Bounds{}, map[int][]float64{}
 	for _, r := range results {
 		signal := r.Read.Signal
 		union := []float64{}
@@ -156,7 +190,8 @@ func (s *session) chooseBounds(ctx context.Context, plan query.Plan) error {
 		}
 		slices.Sort(union)
 		s.history.bounds[signal] = chosen
-		plan.SetBounds(signal, slices.Compact(union))
+		s.history.union[signal] = slices.Compact(union)
+		plan.SetBounds(signal, s.history.union[signal])
 	}
 	return nil
 }
