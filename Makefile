@@ -1,10 +1,11 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build demo test check live bench compare calibrate fuzz clean
+.PHONY: build demo test check live bench compare calibrate eval fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
+PROMTOOL := .cache/promtool-$(PROMETHEUS_VERSION)
 VERSION := $(shell sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -n 1)
 LDFLAGS := -X main.version=$(VERSION)
 ARGS ?=
@@ -31,6 +32,11 @@ $(PROMETHEUS):
 	mkdir -p .cache
 	cd tools/prometheus && GOFLAGS='-tags=remove_all_sd,netgo' go build -trimpath -o ../../$(PROMETHEUS).new github.com/prometheus/prometheus/cmd/prometheus
 	mv $(PROMETHEUS).new $(PROMETHEUS)
+
+$(PROMTOOL):
+	mkdir -p .cache
+	cd tools/prometheus && GOFLAGS='-tags=remove_all_sd,netgo' go build -trimpath -o ../../$(PROMTOOL).new github.com/prometheus/prometheus/cmd/promtool
+	mv $(PROMTOOL).new $(PROMTOOL)
 
 test:
 	@rm -f .cache/parts
@@ -64,6 +70,12 @@ compare:
 # The tables in docs/statistics.md; ARGS='-only S0,S6 -scale small' prints some of them.
 calibrate:
 	go run ./internal/sim/cmd/calibrate $(or $(ARGS),-markdown docs/statistics.md)
+
+# Labelled faults and placebos of real systems (eval/README.md), through the built program and a
+# real Prometheus; needs python3, which a Debian package of that name has.
+eval: build $(PROMETHEUS) $(PROMTOOL)
+	@command -v python3 > /dev/null || apt-get install -y --no-install-recommends python3
+	PYTHONDONTWRITEBYTECODE=1 python3 eval/score.py --driftwatch bin/driftwatch --prometheus $(PROMETHEUS) --promtool $(PROMTOOL) $(ARGS)
 
 fuzz:
 	@for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
