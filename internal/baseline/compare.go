@@ -212,10 +212,17 @@ func (b *Buckets) quantile(q float64, after bool) (value, atLeast float64) {
 	return r.Value, r.AtLeast
 }
 
+// slopeSpan is how far, as a ratio, the slope at a bound of exponential buckets looks to
+// either side: together a factor 2, the least that neighbours of the default classic bounds are
+// apart. Between direct neighbours of schema 3, 9 % apart, twelve requests in the tail tell
+// nothing; much further, and the mode is mistaken for the tail.
+const slopeSpan = math.Sqrt2
+
 // slopeOf is how steeply log survival falls with log bound at the metric's bound: between the
 // bounds on either side of it, both windows summed, half a request standing for none. At the
 // first positive bound, and at the last finite one, that bound itself takes the place of the
-// side that is 0 or +Inf. NaN where there are no requests between the two, the bound is not
+// side that is 0 or +Inf. Of exponential buckets, which hold a few requests each, it is
+// between the bounds that are at least slopeSpan away. NaN where there are no requests between the two, the bound is not
 // in b, or it stands alone. 1 for metrics without buckets.
 func slopeOf(m telemetry.Metric, bound float64, b *Buckets) float64 {
 	if m != telemetry.Tail && m != telemetry.Body {
@@ -234,6 +241,15 @@ func slopeOf(m telemetry.Metric, bound float64, b *Buckets) float64 {
 	}
 	if at+1 < len(b.Bounds) {
 		high = at + 1
+	}
+	if b.Exponential {
+		const near = 1 - 1e-9 // the bounds are powers of 2^(1/8) or so, not quite exact
+		for low > 0 && near*b.Bounds[low] > bound/slopeSpan {
+			low--
+		}
+		for high+1 < len(b.Bounds) && b.Bounds[high] < near*bound*slopeSpan {
+			high++
+		}
 	}
 	n := b.Before[len(b.Bounds)] + b.After[len(b.Bounds)]
 	survivors := func(i int) float64 { return max(n-b.Before[i]-b.After[i], 0.5) }

@@ -474,3 +474,36 @@ func TestRanksWithoutAnUpgrade(t *testing.T) {
 		}
 	}
 }
+
+// The slope of exponential buckets looks a factor of the root of 2 to either side.
+func TestSlopeOfExponentialBuckets(t *testing.T) {
+	// Survival x^-3 of 1000 requests over the edges 2^(i/8): the slope is 3 whatever the span.
+	b := Buckets{Exponential: true, After: make([]float64, 26)}
+	for i := range 25 {
+		bound := math.Exp2(float64(i) / 8)
+		b.Bounds = append(b.Bounds, bound)
+		b.Before = append(b.Before, 1000-1000*math.Pow(bound, -3))
+	}
+	b.Before = append(b.Before, 1000)
+	if got := slopeOf(telemetry.Tail, 2, &b); math.Abs(got-3) > 1e-9 {
+		t.Errorf("slope %v, want 3", got)
+	}
+	// Five requests in (1.68, 1.83], twenty in (2.6, 2.83] and none between: direct neighbours of 2 have
+	// nothing in between. From 2^(4/8) to 2^(12/8) there are 25, 80 remain.
+	for i := range b.Bounds {
+		b.Before[i] = 895
+		if i >= 7 {
+			b.Before[i] = 900
+		}
+		if i >= 12 {
+			b.Before[i] = 920
+		}
+	}
+	if got, want := slopeOf(telemetry.Tail, 2, &b), math.Log(105.0/80)/math.Ln2; math.Abs(got-want) > 1e-9 { // by hand
+		t.Errorf("slope %v, want %v", got, want)
+	}
+	b.Exponential = false
+	if got := slopeOf(telemetry.Tail, 2, &b); !math.IsNaN(got) {
+		t.Errorf("slope %v between direct neighbours, want NaN", got)
+	}
+}

@@ -556,7 +556,8 @@ func (f *fold) nativeRow(r *row, main *column, out *telemetry.CountRow, notes *n
 }
 
 // cumulate emits the edges of the buckets that counted something, and those of keep, having
-// added to cum what was counted up to them.
+// added to cum what was counted up to them. The zero bucket has no edge of its own: it is
+// counted up to the first.
 func (n *native) cumulate(cum *tally, keep []float64, emit func(bound float64)) {
 	var edges []int32
 	for i, t := range n.columns {
@@ -576,9 +577,6 @@ func (n *native) cumulate(cum *tally, keep []float64, emit func(bound float64)) 
 	first := sort.Search(len(edges), func(i int) bool { return boundOf(edges[i], n.schema) >= n.zero })
 	if n.zeros != nil {
 		merge(&cum, n.zeros)
-		if n.zero > 0 && first == 0 && (len(edges) == 0 || boundOf(edges[0], n.schema) > n.zero) {
-			emit(n.zero)
-		}
 	}
 	next := 0
 	for i, edge := range edges {

@@ -127,8 +127,8 @@ func nativeCases() []nativeCase {
 	whole := []float64{4, 4, 3, 4, 4, 4}
 	// Schema 1 has the bounds 2^(i/2): index 0 ends at 1, index 2 at 2.
 	exponential := layout{schema: 1, threshold: 0.001, zero: 1, first: 0, rise: []int64{2, 0, 3}}
-	expBounds := []float64{0.001, math.Sqrt(0.5), 1, math.Sqrt2, 2, inf}
-	expCum := []float64{1, 1, 3, 3, 6, 6}
+	expBounds := []float64{math.Sqrt(0.5), 1, math.Sqrt2, 2, inf}
+	expCum := []float64{1, 3, 3, 6, 6}
 	custom := layout{schema: histogram.CustomBucketsSchema, custom: []float64{0.1, 0.5, 1}, rise: []int64{1, 2, 3, 1}}
 	customBounds, customCum := []float64{0.1, 0.5, 1, inf}, []float64{1, 3, 6, 7}
 	one := func(ss ...[]livetest.HistogramSample) []livetest.Series {
