@@ -179,6 +179,12 @@ type Adjusted struct {
 	Min float64 `json:"min"` // running maximum of -w(t) z
 }
 
+// An Interval is where a number lies. NaN is an end that cannot be told: it lies beyond the last
+// bound of a histogram.
+type Interval struct {
+	Low, High float64
+}
+
 // A Comparison is one metric of one endpoint after the upgrade against before it, at every
 // look so far, with the null distribution it is ranked in. All numbers but Looks describe
 // the last look.
@@ -200,8 +206,12 @@ type Comparison struct {
 	// that a histogram has, which the quantile lies beyond (0 otherwise).
 	Before, After               float64
 	BeforeAtLeast, AfterAtLeast float64
+	// Before95 and After95 are their 95 % intervals, of histograms only; nil where there is none.
+	Before95, After95 *Interval
 
 	// Slope is |d ln survival / d ln bound| around Bound, so that Adj/Slope is a change in the
 	// signal's own unit; 1 for retry and level. NaN where the buckets do not tell.
 	Slope float64
+
+	rates rates // for the onset
 }

@@ -64,8 +64,10 @@ func Compare(t telemetry.Track, c *Calibration, g Geometry, b *Buckets, quantile
 	out.After = math.NaN()
 	if len(out.Looks) > 0 {
 		out.After, out.AfterAtLeast = level.of(l.span(g.Guard, last), true)
+		out.Before95, out.After95 = level.intervals(out.Looks[len(out.Looks)-1], c, g)
 	}
 	out.Slope = slopeOf(t.Metric, t.Bound, b)
+	out.rates = l.ratesOf(g.BaselineStart(), max(last, g.BaselineStart()))
 	return out
 }
 
@@ -204,11 +206,7 @@ func (b *Buckets) quantile(q float64, after bool) (value, atLeast float64) {
 	if after {
 		cum = b.After
 	}
-	how := stat.InterpolationFor(q)
-	if b.Exponential {
-		how = stat.Exponential
-	}
-	r := stat.HistogramQuantile(q, b.Bounds, cum, how)
+	r := stat.HistogramQuantile(q, b.Bounds, cum, b.interpolation(q))
 	return r.Value, r.AtLeast
 }
 

@@ -79,6 +79,7 @@ func TestCompareLeavesOutGapAndGuard(t *testing.T) {
 		track.Events[step-track.First] = 1e6
 	}
 	got := Compare(track, &c, short, nil, 0, short.Horizon)
+	got.rates, want.rates = rates{}, rates{} // an onset may lie in the rollout
 	if !reflect.DeepEqual(got, want) {
 		t.Error("steps of the rollout or of the guard changed the comparison")
 	}

@@ -56,10 +56,17 @@ func TestOnBaseline(t *testing.T) {
 		if j.Verdict != Regressed || r.Endpoint != "a0" || r.RegressedAt == 0 || r.RegressedAt > 15 || !r.StillThere || j.ControlsRisen {
 			t.Errorf("verdict %v, first row %+v", j.Verdict, r)
 		}
+		// It came with the upgrade; the two steps after it tell nothing about when.
+		if o := r.Onset; o == nil || o.Low > 0 || o.High < 0 || o.Step < -2 || o.Step > 4 {
+			t.Errorf("onset %+v, want the upgrade", r.Onset)
+		}
 		if c := r.Change; !(c.Low99 < 2 && 2 < c.High99) {
 			t.Errorf("the rate rose by 200 %%, the interval is %v to %v", c.Low99, c.High99)
 		}
 		for _, r := range j.Rows[1:] {
+			if r.Verdict == Undecided && !r.Suspected && r.Onset != nil || r.Verdict == NoMeaningfulRise && r.Onset != nil {
+				t.Errorf("%s has an onset of nothing: %+v", r.Endpoint, r.Onset)
+			}
 			if r.Verdict == Regressed {
 				t.Errorf("%s is regressed, too", r.Endpoint)
 			}

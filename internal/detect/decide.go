@@ -214,6 +214,26 @@ func (f *family) exclude(r *row, t *test) {
 			r.Verdict = Undecided
 		}
 	}
+	if l := t.adjusted(r.end); r.Verdict == Undecided && l != nil && t.Metric != telemetry.Level && cannotExclude(t.signal.Direction, l) {
+		r.Note = littleTold
+	}
+}
+
+// muchMore is a change of the counted rate that no healthy service makes, and littleTold is
+// said where not even that can be excluded after the last look: the answer is not "healthy".
+// (docs/statistics.md, "Insufficient data".)
+const (
+	muchMore   = 3
+	littleTold = "there is too little traffic to exclude even three times as many"
+)
+
+// cannotExclude reports whether the one-sided 95 % bound of l lies beyond muchMore.
+func cannotExclude(d rule.Direction, l *baseline.Adjusted) bool {
+	bound := change(d, l.Adj, l.S, 1, 0).Bound95
+	if d == rule.Down {
+		return bound < 1.0/muchMore-1
+	}
+	return bound > muchMore-1
 }
 
 // meaningful is the smallest effect that t claims to exclude after the last look; NaN where

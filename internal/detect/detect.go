@@ -151,6 +151,8 @@ type Level struct {
 	AtLeast  float64 // the value lies beyond this last bound of the histogram; 0 otherwise
 	Requests float64 // NaN for gauges
 	Events   float64 // events of a ratio, requests beyond the bound of a histogram; NaN for gauges
+	// CI95 is the 95 % interval of Value, of histograms only; nil where there is none.
+	CI95 *baseline.Interval
 }
 
 // A Change is after divided by before, minus 1, adjusted for load, in the signal's own unit.
@@ -194,11 +196,12 @@ type Row struct {
 	Q           float64
 	QAct        float64 // over the endpoints behind the same flag; NaN for controls
 	AttainableQ float64
-	Looks       int  // looks made
-	RegressedAt int  // steps after the upgrade at the first look that confirmed it; 0 = never
-	StillThere  bool // gate Jp holds at the last look
+	Looks       int             // looks made
+	RegressedAt int             // steps after the upgrade at the first look that confirmed it; 0 = never
+	StillThere  bool            // gate Jp holds at the last look
+	Onset       *baseline.Onset // of what was found, at the last look; nil where nothing was, or it cannot be told
 	Needs       *Needs
-	Note        string // for people, about Needs
+	Note        string // for people, about Needs or the verdict
 	Warnings    []string
 }
 

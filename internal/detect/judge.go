@@ -460,6 +460,23 @@ func (f *family) conclude() {
 	for _, r := range f.rows {
 		f.describe(r)
 		f.decide(r, r.counts() && !r.void && r.end >= 0 && better.at(r.better()) <= f.in.Rule.Alpha.Report)
+		f.date(r)
+	}
+}
+
+// date says when what was found in r began.
+func (f *family) date(r *row) {
+	switch {
+	case r.Verdict == Regressed, r.Verdict == PreExisting, r.Verdict == Transient, r.Suspected:
+	default:
+		return
+	}
+	t := r.winner(r.end)
+	if t == nil || t.last == nil {
+		return
+	}
+	if o, ok := t.Comparison.Onset(f.in.Geometry, t.last.T); ok {
+		r.Onset = &o
 	}
 }
 
@@ -524,6 +541,7 @@ func (f *family) show(r *row, t *test) {
 	counted := t.Metric != telemetry.Level
 	r.Before.Value, r.Before.AtLeast = t.Before, t.BeforeAtLeast
 	r.After.Value, r.After.AtLeast = t.After, t.AfterAtLeast
+	r.Before.CI95, r.After.CI95 = t.Before95, t.After95
 	if counted {
 		r.Before.Requests, r.Before.Events = t.BaselineTrials, t.BaselineEvents
 	}

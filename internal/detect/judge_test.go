@@ -1177,3 +1177,24 @@ func BenchmarkJudge(b *testing.B) {
 		})
 	}
 }
+
+// exp(0 + 1.645 s) = 3 at s = 0.6678.
+func TestTooLittleToExcludeThreeTimes(t *testing.T) {
+	for _, tt := range []struct {
+		direction rule.Direction
+		s         float64
+		note      bool
+	}{{rule.Up, 0.66, false}, {rule.Up, 0.68, true}, {rule.Down, 0.66, false}, {rule.Down, 0.68, true}} {
+		in := scene(4, 6)
+		in.Rule.Signals[0].Direction = tt.direction
+		each(&in.Comparisons[0], func(l *baseline.Look) { l.Adj, l.S, l.Z, l.Max, l.Min = 0, tt.s, 0, 0, 0 })
+		r := rowOf(t, Judge(in), "a0")
+		if r.Verdict != Undecided || (r.Note != "") != tt.note {
+			t.Errorf("%s, s = %v: %v, note %q", tt.direction, tt.s, r.Verdict, r.Note)
+		}
+		through(&in, 40)
+		if r := rowOf(t, Judge(in), "a0"); r.Note != "" {
+			t.Errorf("%s, s = %v: note %q before the last look", tt.direction, tt.s, r.Note)
+		}
+	}
+}

@@ -170,6 +170,10 @@ type Level struct {
 	AtLeast  Number `json:"at_least"` // the value lies beyond this last bound of the histogram; else null
 	Requests Number `json:"requests"`
 	Events   Number `json:"events"` // of a ratio; of a histogram, requests beyond the metric's bound
+
+	// CI95 is the interval of value, null for all but histograms and where it cannot be had; an
+	// end that lies beyond the histogram's last bound is null.
+	CI95 *[2]Number `json:"ci95"`
 }
 
 // A Change is after divided by before, minus 1, adjusted.
@@ -457,6 +461,13 @@ func newComparison(in Input, row detect.Row) Comparison {
 			c.RegressedAt = At(in.Upgrade.At.Add(time.Duration(row.RegressedAt) * in.Rule.Windows.Step))
 		}
 	}
+	if o := row.Onset; o != nil && in.Upgrade != nil {
+		step := func(k int) Time { return At(in.Upgrade.At.Add(time.Duration(k) * in.Rule.Windows.Step)) }
+		c.Onset = &Onset{
+			Time: step(o.Step), CI: [2]Time{step(o.Low), step(o.High)},
+			AfterDeployS: Number(float64(o.Step) * in.Rule.Windows.Step.Seconds()),
+		}
+	}
 	if n := row.Needs; n != nil {
 		c.Needs = &Needs{Of: n.Of, Have: Number(n.Have), Need: Number(n.Need), When: At(n.When)}
 	}
@@ -465,6 +476,9 @@ func newComparison(in Input, row detect.Row) Comparison {
 
 func newLevel(l detect.Level) Level {
 	out := Level{Value: Number(l.Value), AtLeast: None(), Requests: Number(l.Requests), Events: Number(l.Events)}
+	if l.CI95 != nil {
+		out.CI95 = &[2]Number{Number(l.CI95.Low), Number(l.CI95.High)}
+	}
 	if l.AtLeast > 0 && !math.IsInf(l.AtLeast, 0) {
 		out.Value, out.AtLeast = None(), Number(l.AtLeast)
 	}

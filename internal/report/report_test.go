@@ -16,6 +16,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/driftwatch/driftwatch/internal/baseline"
 	"github.com/driftwatch/driftwatch/internal/detect"
 	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
@@ -405,7 +406,7 @@ func TestNullWhereTheContractSaysNull(t *testing.T) {
 		}
 		kind := c["kind"]
 		want := map[string]bool{
-			"against_controls": c["control"] == true || c["verdict"] == "not_enough_data", "onset": true, "exceedance": kind != "histogram", "quantile": kind != "histogram",
+			"against_controls": c["control"] == true || c["verdict"] == "not_enough_data", "onset": c["verdict"] != "regressed", "exceedance": kind != "histogram", "quantile": kind != "histogram",
 			"baseline.requests": kind == "gauge", "post.requests": kind == "gauge", "q_act": c["control"] == true,
 			"change.ratio": c["verdict"] == "not_enough_data", "p": c["verdict"] == "not_enough_data",
 		}
@@ -471,6 +472,28 @@ func TestVerdictIsTheWorst(t *testing.T) {
 		in.Judgement.Rows = []detect.Row{row(v, 0, 1, 1, 0, -0.1, 0.1, "GET", "/"), row(detect.NotEnoughData, 0, 1, 1, nan, nan, nan, "GET", "/")}
 		if got := New(in).Verdict; got != Undecided {
 			t.Errorf("%s counts as %s, want undecided", verdictOf(v), got)
+		}
+	}
+}
+
+func TestOnsetInWords(t *testing.T) {
+	in := base()
+	for _, tt := range []struct {
+		verdict detect.Verdict
+		onset   *baseline.Onset
+		want    string
+	}{
+		{detect.Regressed, &baseline.Onset{Step: 7, Low: 5, High: 9}, "became slower 7 min after checkout-api 2.42.0: "},
+		{detect.Regressed, &baseline.Onset{Step: 0, Low: 0, High: 2}, "became slower after checkout-api 2.42.0: "},
+		{detect.Regressed, nil, "became slower after checkout-api 2.42.0: "},
+		{detect.PreExisting, &baseline.Onset{Step: -10, Low: -12, High: -7}, "That began about 10 min before the upgrade, so it is not blamed on it."},
+		{detect.PreExisting, nil, "That began before the upgrade, so it is not blamed on it."},
+	} {
+		r := row(tt.verdict, 0, 1, 2, 1, 0.9, 1.1, "GET", "/")
+		r.Onset = tt.onset
+		in.Judgement.Rows = []detect.Row{r}
+		if got := New(in).VerdictText; !strings.Contains(got, tt.want) {
+			t.Errorf("%v, onset %+v: %q does not say %q", tt.verdict, tt.onset, got, tt.want)
 		}
 	}
 }

@@ -70,6 +70,8 @@ func row(v detect.Verdict, signal int, before, after, ratio, low, high float64, 
 	switch signal {
 	case 0:
 		r.Metric, r.Quantile = telemetry.Tail, 0.99
+		r.Before.CI95 = &baseline.Interval{Low: before * 0.96, High: before * 1.05}
+		r.After.CI95 = &baseline.Interval{Low: after * 0.9, High: nan}
 		r.Exceedance = detect.Change{Ratio: 3.4, Low99: 1.6, High99: 7.1}
 		r.Metrics = []detect.MetricResult{{Metric: telemetry.Tail, Testable: true, Z: 5.1, P: 0.0001}, {Metric: telemetry.Body, Z: nan, P: nan}}
 	case 1:
@@ -82,6 +84,7 @@ func row(v detect.Verdict, signal int, before, after, ratio, low, high float64, 
 	}
 	if v == detect.Regressed {
 		r.RegressedAt, r.StillThere = 17, true
+		r.Onset = &baseline.Onset{Step: 1, Low: -1, High: 4}
 	}
 	return r
 }

@@ -219,6 +219,9 @@ func (r *Report) headline(c Comparison) string {
 			after = "after the upgrade of " + r.service()
 		}
 	}
+	if o := c.Onset; o != nil && o.AfterDeployS > 0 {
+		after = span(seconds(float64(o.AfterDeployS))) + " " + after
+	}
 	if c.Kind == "histogram" {
 		how := "slower"
 		if c.Change.Ratio < 0 {
@@ -227,6 +230,14 @@ func (r *Report) headline(c Comparison) string {
 		return what + " became " + how + " " + after + ": " + r.moved(c) + "."
 	}
 	return what + " changed " + after + ": " + r.moved(c) + "."
+}
+
+// beforehand says how long before the upgrade a change began, as far as that is known.
+func (c Comparison) beforehand() string {
+	if o := c.Onset; o != nil && o.AfterDeployS < 0 {
+		return "about " + span(seconds(-float64(o.AfterDeployS))) + " before the upgrade"
+	}
+	return "before the upgrade"
 }
 
 // actionsLast are the actions that still count: the last one on each flag.
@@ -517,7 +528,7 @@ func (r *Report) undecidedText() []string {
 	c := rows[0]
 	switch {
 	case c.Verdict == PreExisting:
-		s = append(s, sentence(r.moved(c)), "That began before the upgrade, so it is not blamed on it.")
+		s = append(s, sentence(r.moved(c)), sentence("that began "+c.beforehand()+", so it is not blamed on it"))
 	case c.Verdict == Transient:
 		s = append(s, sentence(r.moved(c)), "It went away by itself.")
 	case c.Suspected:
