@@ -47,6 +47,12 @@ func (s *session) unknownMetric(ctx context.Context, read query.Read) error {
 	if series > 0 {
 		return usage("%s: %s has %d series, but none that matches %s; check select", where, read.Metric, series, read.Selector())
 	}
+	if read.Part == query.Of && s.in.Geometry.History == 0 {
+		// A counter comes into being with its first event, and minutes without one are common.
+		s.warn(fmt.Sprintf("no series of %s in the last %v, and without history that may be a quiet counter or a misspelt one; signal %s is not judged",
+			read.Metric, window.Duration().Round(time.Minute), sig.Name))
+		return nil
+	}
 	names, err := s.Query.MetricNames(ctx, nil, window)
 	if err != nil {
 		return s.unreadable(err)
