@@ -220,8 +220,8 @@ const slopeSpan = math.Sqrt2
 // bounds on either side of it, both windows summed, half a request standing for none. At the
 // first positive bound, and at the last finite one, that bound itself takes the place of the
 // side that is 0 or +Inf. Of exponential buckets, which hold a few requests each, it is
-// between the bounds that are at least slopeSpan away. NaN where there are no requests between the two, the bound is not
-// in b, or it stands alone. 1 for metrics without buckets.
+// between the bounds that are at least slopeSpan away. NaN where there are no requests between
+// the two, the bound is not in b, or it stands alone. 1 for metrics without buckets.
 func slopeOf(m telemetry.Metric, bound float64, b *Buckets) float64 {
 	if m != telemetry.Tail && m != telemetry.Body {
 		return 1

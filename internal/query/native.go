@@ -157,6 +157,7 @@ type native struct {
 	// listed[i] is that up to bounds[i], and what is beyond the last is in none.
 	bounds []float64
 	listed []*tally
+	edges  []int32   // of exponential buckets, the indexes of bounds in schema
 	seen   []float64 // custom bounds of the latest histogram
 	most   int       // custom bounds that any histogram had
 }
@@ -340,22 +341,28 @@ func (f *fold) book(r *row, h *histogram.FloatHistogram, sign float64, step int,
 		for range span.Length {
 			v := h.PositiveBuckets[i]
 			i++
+			var t **tally
 			switch {
 			case n.exponential && f.wanted == nil:
-				put(n.column(coarser(index, h.Schema, n.schema)), v)
+				t = n.column(coarser(index, h.Schema, n.schema))
+			case n.exponential:
+				for own := coarser(index, h.Schema, n.schema); at < len(n.edges) && n.edges[at] < own; {
+					at++
+				}
 			default:
 				upper := math.Inf(1)
-				if n.exponential {
-					upper = boundOf(index, h.Schema) * (1 - boundSlack)
-				} else if int(index) < len(h.CustomValues) {
+				if int(index) < len(h.CustomValues) {
 					upper = h.CustomValues[index]
 				}
 				for at < len(n.bounds) && n.bounds[at] < upper {
 					at++
 				}
-				if at < len(n.bounds) {
-					put(&n.listed[at], v)
-				}
+			}
+			if t == nil && at < len(n.bounds) {
+				t = &n.listed[at]
+			}
+			if t != nil {
+				put(t, v)
 			}
 			index++
 		}
@@ -433,6 +440,7 @@ func (n *native) meetExponential(h *histogram.FloatHistogram, wanted map[float64
 		n.listed = make([]*tally, len(n.bounds))
 	case h.Schema >= n.schema && h.ZeroThreshold <= n.zero:
 		n.changed = n.changed || h.Schema > n.schema
+		return
 	default:
 		n.changed = n.changed || h.Schema != n.schema
 		if h.Schema < n.schema {
@@ -446,6 +454,11 @@ func (n *native) meetExponential(h *histogram.FloatHistogram, wanted map[float64
 		}
 		n.zero = max(n.zero, h.ZeroThreshold)
 		n.retain(fits)
+	}
+	n.edges = n.edges[:0]
+	for _, b := range n.bounds {
+		index, _ := indexOf(b, n.schema)
+		n.edges = append(n.edges, index)
 	}
 }
 

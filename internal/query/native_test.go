@@ -1,9 +1,11 @@
 package query
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -377,5 +379,60 @@ func TestExponentialBounds(t *testing.T) {
 				t.Fatalf("bucket %d of schema %d, up to %v, is in %d of schema -4", index, schema, b, coarse)
 			}
 		}
+	}
+}
+
+// BenchmarkNative decodes and folds an hour of 200 series (100 endpoints of two instances) with 60
+// exponential buckets each, 48,000 histograms: every bucket in minutes, four bounds in
+// minutes, and totals.
+func BenchmarkNative(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	server := &fakeServer{}
+	var body, message []byte
+	for endpoint := range 100 {
+		for instance := range 2 {
+			counts := make([]int64, 60)
+			s := nativeSeries(fmt.Sprintf("m_seconds route=/r%d instance=i%d", endpoint, instance))
+			for at := -time.Hour; at < 0; at += 15 * second {
+				h := layout{schema: 3, threshold: 1e-9, first: -48, rise: counts}.at(1)
+				s.Histograms = append(s.Histograms, livetest.HistogramSample{T: t0.Add(at), H: h})
+				for range 150 {
+					i := int(30 + 8*rng.NormFloat64())
+					counts[min(max(i, 0), len(counts)-1)]++
+				}
+			}
+			message = append(message, slices.Concat(server.messages(s, 0, 1<<60)...)...)
+			if len(message) > 1<<20-1<<16 {
+				body, message = append(body, frame(message)...), message[:0]
+			}
+		}
+	}
+	body = append(body, frame(message)...)
+	grid := telemetry.Grid{Origin: t0, Step: minute, First: -60, Len: 60}
+	for _, bb := range []struct {
+		name string
+		read Read
+	}{
+		{"all", Read{Grid: grid}},
+		{"chosen", Read{Grid: grid, Bounds: []float64{0.25, 0.5, 1, 2}}},
+		{"totals", Read{Totals: grid.Window()}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			r := bb.read
+			r.Kind, r.Native, r.By = Buckets, true, []string{"route"}
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				f := newFold(r)
+				if _, err := decodeStream(bytes.NewReader(body), f, func() {}); err != nil {
+					b.Fatal(err)
+				}
+				f.settle()
+				if counts, _ := f.counts(nil); len(counts.Rows) != 100 {
+					b.Fatalf("%d rows", len(counts.Rows))
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/48000, "ns/histogram")
+		})
 	}
 }
