@@ -2,15 +2,21 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/prometheus/model/histogram"
 
 	"github.com/driftwatch/driftwatch/internal/livetest"
 	"github.com/driftwatch/driftwatch/internal/report"
@@ -60,10 +66,19 @@ func newUpgradeWorld(t *testing.T) *upgradeWorld {
 		}
 		series = append(series, s.Series(from, now.Add(time.Second))...)
 	}
+	// The requests of the service before as native histograms alone.
+	again := func(service string, custom bool) {
+		for _, one := range native(t, series, custom) {
+			one.Labels["service"], one.Labels["job"], one.Labels["instance"] = service, service, service+":8080"
+			series = append(series, one)
+		}
+	}
 	after := func(c livetest.Change) func(*livetest.Shop) {
 		return func(s *livetest.Shop) { c.From = w.at; s.Changes = append(s.Changes, c) }
 	}
 	add(1, "slow-tail", 6.7, after(livetest.Change{Routes: []string{suspect}, Tail: 4, Latency: 1.6}))
+	again("native", false)
+	again("custom", true)
 	add(2, "retry-storm", 6.7, after(livetest.Change{Routes: []string{suspect}, Retries: 5}))
 	add(3, "began-earlier", 6.7, func(s *livetest.Shop) {
 		s.Changes = []livetest.Change{{From: w.at.Add(-10 * time.Minute), Routes: []string{suspect}, Retries: 5, Latency: 2}}
@@ -79,6 +94,73 @@ func newUpgradeWorld(t *testing.T) *upgradeWorld {
 	})
 	w.server.Write(t, series)
 	return w
+}
+
+// native returns series of the slow-tail service with native histograms in place of the classic
+// ones: with the same buckets as custom ones, or with exponential ones of schema 3, every request
+// in the middle of the bucket that it was in.
+func native(t *testing.T, series []livetest.Series, custom bool) []livetest.Series {
+	t.Helper()
+	const metric = "http_server_request_duration_seconds"
+	type bucket struct {
+		le      float64
+		samples []livetest.Sample
+	}
+	var out []livetest.Series
+	groups := map[string][]bucket{}
+	groupLabels := map[string]map[string]string{}
+	for _, s := range series {
+		name := s.Labels["__name__"]
+		if s.Labels["service"] != "slow-tail" || name == metric+"_count" || name == metric+"_sum" {
+			continue
+		}
+		ls := maps.Clone(s.Labels)
+		if name != metric+"_bucket" {
+			out = append(out, livetest.Series{Labels: ls, Samples: s.Samples})
+			continue
+		}
+		le, err := strconv.ParseFloat(ls["le"], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(ls, "le")
+		ls["__name__"] = metric
+		key := ls["method"] + " " + ls["route"]
+		groups[key], groupLabels[key] = append(groups[key], bucket{le, s.Samples}), ls
+	}
+	for key, buckets := range groups {
+		slices.SortFunc(buckets, func(a, b bucket) int { return cmp.Compare(a.le, b.le) })
+		layout := histogram.Histogram{Schema: 3, ZeroThreshold: 1e-9}
+		last, low := int32(0), buckets[0].le/4
+		for i, b := range buckets {
+			index := int32(math.Ceil(8 * math.Log2(math.Sqrt(low*min(b.le, 100)))))
+			if low = b.le; custom {
+				index = int32(i)
+				if !math.IsInf(b.le, 1) {
+					layout.CustomValues = append(layout.CustomValues, b.le)
+				}
+			}
+			layout.PositiveSpans = append(layout.PositiveSpans, histogram.Span{Offset: index - last, Length: 1})
+			last = index + 1
+		}
+		if custom {
+			layout.Schema, layout.ZeroThreshold = histogram.CustomBucketsSchema, 0
+		}
+		one := livetest.Series{Labels: groupLabels[key]}
+		for k, sample := range buckets[0].samples {
+			h := layout
+			below, count := 0.0, int64(0)
+			for _, b := range buckets {
+				n := int64(b.samples[k].V - below)
+				h.PositiveBuckets = append(h.PositiveBuckets, n-count)
+				below, count = b.samples[k].V, n
+			}
+			h.Count = uint64(below)
+			one.Histograms = append(one.Histograms, livetest.HistogramSample{T: sample.T, H: &h})
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 // folder makes a working folder with rule, configuration and flag file for a service.
@@ -239,6 +321,32 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 		r.onlySuspect(t)
 		if r.report.Stats.ReadPath != "query" {
 			t.Errorf("read path %q, want query", r.report.Stats.ReadPath)
+		}
+	})
+
+	t.Run("native histograms show what the classic ones show", func(t *testing.T) {
+		classic := run(t, w.folder(t, "slow-tail"), "check", "-o", "json").row(t, "latency")
+		for _, service := range []string{"custom", "native"} {
+			r := run(t, w.folder(t, service), "check", "-o", "json")
+			r.want(t, 4, report.Regressed)
+			r.onlySuspect(t)
+			c := r.row(t, "latency")
+			if c.Verdict != report.Regressed || !(c.Change.CI99[0] > 0) {
+				t.Errorf("%s: latency of the suspect: %s, interval %v", service, c.Verdict, c.Change.CI99)
+			}
+			// The counts beyond the chosen bounds are the same: exponential buckets put the requests
+			// elsewhere in the classic ones, which moves none over a bound.
+			if c.P != classic.P || c.Baseline.Requests != classic.Baseline.Requests || c.Post.Requests != classic.Post.Requests {
+				t.Errorf("%s: p %v of %v and %v requests, classic %v of %v and %v", service, c.P, c.Baseline.Requests, c.Post.Requests,
+					classic.P, classic.Baseline.Requests, classic.Post.Requests)
+			}
+			if service == "custom" && (c.Baseline.Value != classic.Baseline.Value || c.Post.Value != classic.Post.Value) {
+				t.Errorf("custom: %v s to %v s, classic %v to %v", c.Baseline.Value, c.Post.Value, classic.Baseline.Value, classic.Post.Value)
+			}
+			want := fmt.Sprintf("http_server_request_duration_seconds{service=%q}", service)
+			if queries := r.report.Provenance.Queries; !slices.Contains(queries, want) || strings.Contains(fmt.Sprint(queries), "_bucket") {
+				t.Errorf("%s: queries %q, want %s", service, queries, want)
+			}
 		}
 	})
 
