@@ -138,6 +138,21 @@ func TestOnlyAMeasuredAdvantagePasses(t *testing.T) {
 	}
 }
 
+func TestWeaknessesAreTold(t *testing.T) {
+	table := Table{Effects: []string{"w25", "t50"}, Rows: []Row{
+		{Name: "driftwatch", Quiet: []float64{0.5, 0.5}},
+		{Name: "one", Quiet: []float64{0.505, 0.75}},
+		{Name: "two", Quiet: []float64{0.1, 0.6}},
+	}}
+	if got, want := table.weaknesses(), "Some judge finds more than driftwatch then of: t50 (0.50; one 0.75, two 0.60)."; got != want {
+		t.Errorf("weaknesses = %q, want %q", got, want)
+	}
+	table.Rows = table.Rows[:1]
+	if got := table.weaknesses(); !strings.HasPrefix(got, "No judge") {
+		t.Errorf("weaknesses of nobody = %q", got)
+	}
+}
+
 func TestSplice(t *testing.T) {
 	first, err := splice("", "one\n")
 	if err != nil || !strings.HasPrefix(first, "# Statistics\n\n## ") {

@@ -63,7 +63,7 @@ hindsight, until it alarms in no more healthy upgrades than driftwatch does, the
 
 `)
 	table(t.quietColumns(), t.quietCells)
-	b.WriteString("\nThe judges as they were set:\n\n")
+	fmt.Fprintf(&b, "\n%s\n\nThe judges as they were set:\n\n", t.weaknesses())
 	row([]string{"judge", "as it was set", "where the numbers come from"})
 	row([]string{"---", "---", "---"})
 	for i := range t.Rows {
@@ -80,6 +80,28 @@ hindsight, until it alarms in no more healthy upgrades than driftwatch does, the
 	passed, failed := t.Verdicts()
 	fmt.Fprintf(&b, "\n%d passed, %d failed.\n", passed, failed)
 	return b.String()
+}
+
+// weaknesses says where another judge finds more than driftwatch at equal false alarms, by more
+// than a hundredth.
+func (t *Table) weaknesses() string {
+	own := &t.Rows[0]
+	var found []string
+	for i, effect := range t.Effects {
+		var by []string
+		for k := range t.Rows[1:] {
+			if r := &t.Rows[k+1]; r.Quiet[i]-own.Quiet[i] > 0.01 {
+				by = append(by, fmt.Sprintf("%s %.2f", r.Name, r.Quiet[i]))
+			}
+		}
+		if len(by) > 0 {
+			found = append(found, fmt.Sprintf("%s (%.2f; %s)", effect, own.Quiet[i], strings.Join(by, ", ")))
+		}
+	}
+	if len(found) == 0 {
+		return "No judge finds more of any effect then."
+	}
+	return "Some judge finds more than driftwatch then of: " + strings.Join(found, "; ") + "."
 }
 
 // splice puts section between the marks of page; without marks it is added at the end,

@@ -99,7 +99,7 @@ const at30 = 30
 func Welch30() Judge {
 	return Judge{
 		Name: "Welch, once at 0.01", Setting: "negative control: one-minute values of 27 minutes against the hour before",
-		Source: "research/statistics.md, section 5",
+		Source: "Welch 1947",
 		First:  at30, Every: 1, Last: at30, Limit: -0.01,
 		strength: func(s *Series, t int) float64 {
 			post, pre := s.minutes(Guard, t), s.minutes(-Before, 0)
@@ -127,7 +127,7 @@ func (s *Series) logRates(from, to int) []float64 {
 func TwoProportion30() Judge {
 	return Judge{
 		Name: "two proportions at 0.01", Setting: "negative control: sums of 27 minutes against the hour before",
-		Source: "research/statistics.md, section 5",
+		Source: "the z test of two shares, pooled",
 		First:  at30, Every: 1, Last: at30, Limit: z99,
 		strength: func(s *Series, t int) float64 {
 			k1, n1 := s.counts(Guard, t)
