@@ -110,6 +110,15 @@ type Calibration struct {
 	Days    int      `json:"days"`    // placebos at the clock time of the upgrade that it is adjusted by; 0 = it is not
 	Control bool     `json:"control"` // its differences are part of the mean that Against adjusts for
 	Against *Against `json:"against"` // nil: there are too few controls
+
+	Restarts Restarts `json:"restarts,omitzero"`
+}
+
+// Restarts are the weighted sequential maxima of z, and of -z, of past upgrades that were kept,
+// ascending: placebos of their own class, which were restarted by a rollout.
+type Restarts struct {
+	Maxima []float64 `json:"maxima"`
+	Minima []float64 `json:"minima"`
 }
 
 // Against is the calibration with what the controls did as a second covariate: Looks, Maxima,

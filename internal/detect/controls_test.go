@@ -255,3 +255,36 @@ func TestControlsBuyPower(t *testing.T) {
 		t.Errorf("a rise by a quarter is seen in %v of rows by themselves, in %v against controls", own, against)
 	}
 }
+
+// Past upgrades of an endpoint say what a restart alone does to it.
+func TestRestarts(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		maxima  []float64
+		verdict Verdict
+		covered bool
+	}{
+		{"none", nil, Regressed, false},
+		{"two are too few", []float64{7, 8}, Regressed, false},
+		{"above all of three", []float64{1, 2, 5.9}, Regressed, true},
+		{"not above all of three", []float64{1, 2, 6.1}, Undecided, true},
+		{"above all but one of seven", []float64{1, 1, 2, 2, 3, 3, 6.1}, Regressed, true}, // rank 2/8
+		{"above all but two of seven", []float64{1, 1, 2, 2, 3, 6.1, 7}, Undecided, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := scene(4, 0)
+			for i := range in.Comparisons {
+				in.Comparisons[i].Calibration.Restarts = baseline.Restarts{Maxima: tt.maxima, Minima: tt.maxima}
+			}
+			move(&in.Comparisons[0], 5, 6, 1)
+			j := Judge(in)
+			if r := rowOf(t, j, "a0"); r.Verdict != tt.verdict || j.RestartCovered != tt.covered {
+				t.Errorf("%v, restart covered %v; want %v, %v", r.Verdict, j.RestartCovered, tt.verdict, tt.covered)
+			}
+			in.Comparisons[3].Calibration.Restarts = baseline.Restarts{}
+			if Judge(in).RestartCovered {
+				t.Error("covered, though one endpoint has no past upgrades")
+			}
+		})
+	}
+}

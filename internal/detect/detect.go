@@ -214,6 +214,7 @@ type Judgement struct {
 	Controls      int  // endpoints judged as controls at the last look
 	ControlsRisen bool // one of them was rejected: nothing is acted on (service_wide)
 	// RestartCovered says that something in the calibration was restarted by a rollout too: at
+	// least 3 past upgrades of every metric that is tested, or at
 	// least 3 judged controls that can reject, and none of them risen.
 	RestartCovered bool
 	Tier           string // full | limited | short | none: the worst in use

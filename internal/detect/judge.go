@@ -641,11 +641,25 @@ func (f *family) judgement() Judgement {
 			}
 		}
 	}
-	j.RestartCovered = able >= restartControls && !j.ControlsRisen
+	j.RestartCovered = able >= restartControls && !j.ControlsRisen || f.restarted()
 	if !j.RestartCovered && j.Tier != "none" {
 		j.Warnings = append(j.Warnings, NoRestartInCalibration)
 	}
 	return j
+}
+
+// restarted reports whether every test has past upgrades of its own to be compared with.
+func (f *family) restarted() bool {
+	n := 0
+	for _, r := range f.rows {
+		for _, t := range r.testable() {
+			if len(t.own.restarts.Maxima) < restartUpgrades {
+				return false
+			}
+			n++
+		}
+	}
+	return n > 0
 }
 
 func (f *family) signalName(signal int) string {

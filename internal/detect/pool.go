@@ -16,6 +16,16 @@ import (
 // (docs/statistics.md, "p-process".)
 const ownGuard = 0.02
 
+// restartUpgrades is how many past upgrades of an endpoint, kept and not taken back, say what a
+// restart alone does to it, and restartGuard the largest rank, as a share, that a statistic may have among
+// them to count: of three, it must exceed all. A warm-up of 5 minutes behind a guard of 3 raised
+// the false alarms of the body metric from 0.014 to 0.035 where nothing showed what a restart
+// does. (docs/statistics.md, "Restarts".)
+const (
+	restartUpgrades = 3
+	restartGuard    = 0.25
+)
+
 // minPlacebos is how many placebos of its own an endpoint needs to be tested. With 34, false
 // alarms at a nominal 0.01 were 0.025 (tail) and 0.019 (retry); with 67 they were 0.019 and
 // 0.013. (docs/statistics.md, "Inputs".)

@@ -13,6 +13,7 @@ import (
 type ranking struct {
 	maxima, minima []float64 // its own placebos, ascending
 	scale          float64   // median of theirs at the horizon
+	restarts       baseline.Restarts
 	pool           *pool
 	tests          float64 // that the endpoint pays for
 
@@ -59,12 +60,13 @@ func (k *ranking) rank(g baseline.Geometry, d rule.Direction, skip []bool) {
 }
 
 // process returns p at each look on the way of sign, up or down: the rank of the running
-// maximum of w(t) z in the pool, where it passes the guard of its own history. A look at a load
+// maximum of w(t) z in the pool, where it passes the guards of its own history and of its past
+// upgrades. A look at a load
 // that history does not know adds nothing to the maximum.
 func (k *ranking) process(g baseline.Geometry, sign float64, skip []bool) []float64 {
-	own, pooled := k.history(sign < 0), k.pool.up
+	own, pooled, restarts := k.maxima, k.pool.up, k.restarts.Maxima
 	if sign < 0 {
-		pooled = k.pool.down
+		own, pooled, restarts = k.minima, k.pool.down, k.restarts.Minima
 	}
 	p := make([]float64, len(k.looks))
 	best, now, skipped := math.Inf(-1), 1.0, false
@@ -84,7 +86,7 @@ func (k *ranking) process(g baseline.Geometry, sign float64, skip []bool) []floa
 			}
 			if m > best {
 				best = m
-				if stat.RankP(own, m) <= ownGuard {
+				if stat.RankP(own, m) <= ownGuard && (len(restarts) < restartUpgrades || stat.RankP(restarts, m) <= restartGuard) {
 					now = min(now, pooled.rankP(m))
 				}
 			}
@@ -115,7 +117,7 @@ func (f *family) rankings(tests []*test) {
 	var own, against []*test
 	for _, t := range tests {
 		c := t.Calibration
-		t.own = &ranking{maxima: c.Maxima, minima: c.Minima, scale: c.Scale, tests: t.tests(), looks: make([]*baseline.Adjusted, len(t.looks))}
+		t.own = &ranking{maxima: c.Maxima, minima: c.Minima, scale: c.Scale, restarts: c.Restarts, tests: t.tests(), looks: make([]*baseline.Adjusted, len(t.looks))}
 		own = append(own, t)
 		for i, l := range t.looks {
 			if l != nil && l.Valid {

@@ -28,6 +28,7 @@ type history struct {
 	controls     map[key]*baseline.Controls                     // by signal and metric; nil before the first look
 	calibrations []baseline.Calibration
 	excluded     [][2]int       // steps of earlier upgrades
+	kept         []int          // those of them that were not taken back
 	unread       map[int]string // why, by signal
 	scrape       time.Duration
 }
@@ -163,7 +164,7 @@ func (s *session) readHistory(ctx context.Context) error {
 		return err
 	}
 	s.history.unread = s.in.Unread
-	s.history.excluded, err = s.knownUpgrades(ctx, whole.Window())
+	s.history.excluded, s.history.kept, err = s.knownUpgrades(ctx, whole.Window())
 	return err
 }
 
@@ -211,6 +212,7 @@ func (s *session) calibrate(tracks []telemetry.Track) {
 	onEveryCore(len(fresh), func(i int) {
 		t := fresh[i]
 		out[i] = s.history.controls[key{signal: t.Signal, metric: t.Metric}].Calibrate(t, s.in.Geometry, s.history.excluded)
+		out[i].AddRestarts(t, s.in.Geometry, s.history.kept, s.history.excluded)
 	})
 	s.history.calibrations = append(s.history.calibrations, out...)
 }
@@ -262,27 +264,39 @@ func onEveryCore(n int, do func(i int)) {
 
 // knownUpgrades are the steps around the version changes in a window: placebos that overlap
 // one would not be placebos. Without an upgrade metric none are known.
-func (s *session) knownUpgrades(ctx context.Context, whole telemetry.Window) ([][2]int, error) {
+func (s *session) knownUpgrades(ctx context.Context, whole telemetry.Window) (excluded [][2]int, kept []int, err error) {
 	if s.Rule.Upgrade == nil || whole.Duration() == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	spans, err := s.versions(ctx, whole)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	excluded, kept = s.pastUpgrades(spans)
+	return excluded, kept, nil
+}
+
+// pastUpgrades are the steps around the version changes in spans, and the steps of those that
+// nothing else followed within the horizon: neither another version nor the old one again.
+func (s *session) pastUpgrades(spans []telemetry.VersionSpan) (excluded [][2]int, kept []int) {
 	slices.SortFunc(spans, func(a, b telemetry.VersionSpan) int { return a.First.Compare(b.First) })
 	known := map[string]bool{}
-	var out [][2]int
-	for _, span := range spans {
+	for i, span := range spans {
 		fresh := !known[span.Version] && len(known) > 0
 		known[span.Version] = true
 		if !fresh {
 			continue
 		}
 		k := s.stepOf(span.First)
-		out = append(out, [2]int{k, k + s.in.Geometry.Guard + 1})
+		excluded = append(excluded, [2]int{k, k + s.in.Geometry.Guard + 1})
+		until := s.stepTime(k + s.in.Geometry.Horizon)
+		if !slices.ContainsFunc(spans[i:], func(next telemetry.VersionSpan) bool {
+			return next.Version != span.Version && next.First.Before(until)
+		}) {
+			kept = append(kept, k)
+		}
 	}
-	return out, nil
+	return excluded, kept
 }
 
 // keepCalibrations stores the calibrations under their hash, once.
