@@ -64,7 +64,7 @@ func (c *Client) nativeHistogram(ctx context.Context, metric string, ms []*label
 	for _, looked := range []telemetry.Window{w, {Start: w.End.Add(-nativeLooks * minLookback), End: w.End}} {
 		var err error
 		natives, err = c.present(ctx, metric, "count(histogram_count("+selector(metric, ms)+"))", looked)
-		if errors.Is(err, ErrBadQuery) {
+		if errors.Is(err, ErrBadQuery) || errors.Is(err, ErrTooExpensive) {
 			return false, "", nil // a server without native histograms knows no such function
 		}
 		if err != nil {
@@ -198,7 +198,13 @@ func (f *fold) histograms(ts []int64, hs []histogram.FloatHistogram, reset bool)
 		if h.Count-h.Count != 0 {
 			continue
 		}
-		if err := f.refuse(h); err != nil {
+		if i == 0 {
+			// Spans, schema and bounds are those of the chunk.
+			if err := damaged(h); err != nil {
+				return err
+			}
+		}
+		if err := refuse(h); err != nil {
 			return err
 		}
 		if s.row.native == nil {
@@ -235,8 +241,30 @@ func (f *fold) histograms(ts []int64, hs []histogram.FloatHistogram, reset bool)
 	return nil
 }
 
+// damaged says what makes h no histogram. It comes after the decoder of chunkenc, which
+// believes the lengths in a chunk: against bytes that changed on the way there is the checksum
+// of the frame, against a server that means harm there is nothing.
+func damaged(h *histogram.FloatHistogram) error {
+	if err := h.Validate(); err != nil {
+		return truncated("native histogram: %v", err)
+	}
+	if h.UsesCustomBuckets() {
+		return nil
+	}
+	// The powers of 2 that are numbers go from -1074 to 1024.
+	index, most := int64(0), int64(1100)<<max(h.Schema, 0)
+	for _, span := range h.PositiveSpans {
+		index += int64(span.Offset)
+		if index < -most || index+int64(span.Length) > most {
+			return truncated("native histogram: bucket %d of schema %d", index, h.Schema)
+		}
+		index += int64(span.Length)
+	}
+	return nil
+}
+
 // refuse is why a histogram cannot be one of latencies.
-func (f *fold) refuse(h *histogram.FloatHistogram) error {
+func refuse(h *histogram.FloatHistogram) error {
 	var detail string
 	for _, n := range h.NegativeBuckets {
 		if n != 0 {

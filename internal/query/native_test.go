@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 
 	"github.com/driftwatch/driftwatch/internal/livetest"
+	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
 )
 
@@ -358,6 +361,28 @@ func TestNativeRefusals(t *testing.T) {
 	})
 }
 
+func TestDamagedHistograms(t *testing.T) {
+	buckets := func(schema int32, spans ...histogram.Span) *histogram.FloatHistogram {
+		return &histogram.FloatHistogram{Schema: schema, PositiveSpans: spans, PositiveBuckets: []float64{1, 2}, Count: 3}
+	}
+	custom := buckets(histogram.CustomBucketsSchema, histogram.Span{Length: 2})
+	custom.CustomValues = []float64{2, 1}
+	for name, tt := range map[string]struct {
+		h       *histogram.FloatHistogram
+		damaged bool
+	}{
+		"whole":                      {buckets(3, histogram.Span{Offset: -8*1074 + 2, Length: 2}), false},
+		"more spans than buckets":    {buckets(3, histogram.Span{Length: 3}), true},
+		"a bucket beyond all powers": {buckets(3, histogram.Span{Length: 1}, histogram.Span{Offset: 1 << 30, Length: 1}), true},
+		"a bucket below all powers":  {buckets(0, histogram.Span{Offset: -1 << 30, Length: 2}), true},
+		"custom bounds that descend": {custom, true},
+	} {
+		if err := damaged(tt.h); (err != nil) != tt.damaged || err != nil && !errors.Is(err, ErrTruncated) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // The same edge is the same number in every schema, and a power of two in all.
 func TestExponentialBounds(t *testing.T) {
 	for schema := int32(-4); schema <= 8; schema++ {
@@ -433,6 +458,52 @@ func BenchmarkNative(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/48000, "ns/histogram")
+		})
+	}
+}
+
+// Servers that are not Prometheus, or an old one: with native histograms or without, with
+// remote read or without.
+func TestNativeHistogramsElsewhere(t *testing.T) {
+	r := &rule.Rule{Signals: []rule.Signal{{Name: "latency", Kind: rule.Histogram, Metric: "m_seconds"}}}
+	w := telemetry.Window{Start: t0.Add(-time.Hour), End: t0}
+	for _, tt := range []struct {
+		name    string
+		refusal int // of histogram_count
+		series  string
+		fails   bool // no refusal, but no answer
+		asked   int  // requests
+	}{
+		{name: "classic buckets only", series: `[]`, asked: 1},
+		{name: "an unknown function is a bad query", series: `[{"__name__":"m_seconds"}]`, refusal: 400, asked: 2},
+		{name: "or an unprocessable one", series: `[{"__name__":"m_seconds"}]`, refusal: 422, asked: 2},
+		{name: "both, and no remote read", series: `[{"__name__":"m_seconds"}]`, asked: 4},
+		{name: "an answer that fails is no answer", series: `[{"__name__":"m_seconds"}]`, refusal: 500, fails: true, asked: 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				switch expr := r.FormValue("query"); {
+				case r.URL.Path == "/api/v1/series":
+					fmt.Fprintf(w, `{"status":"success","data":%s}`, tt.series)
+				case r.URL.Path != "/api/v1/query_range":
+					http.NotFound(w, r)
+				case tt.refusal != 0 && strings.Contains(expr, "histogram_count"):
+					http.Error(w, `{"status":"error","error":"unknown function"}`, tt.refusal)
+				default:
+					fmt.Fprintf(w, `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[%d,"2"]]}]}}`, t0.Unix())
+				}
+			}))
+			t.Cleanup(server.Close)
+			c, err := New(Options{Address: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			native, notes, err := c.NativeHistograms(t.Context(), r, w)
+			if (err != nil) != tt.fails || native[0] || len(notes) > 0 || asked != tt.asked {
+				t.Errorf("native %v, notes %q, %v after %d requests, want none of it after %d", native, notes, err, asked, tt.asked)
+			}
 		})
 	}
 }
