@@ -141,8 +141,12 @@ func (t *table) delay(r *Record, figure, name string, l limit) {
 var modeWords = map[mode]string{own: "own history", against: "against controls"}
 
 // Tables makes the rows of all bars that o wants from what was counted.
-func Tables(o Options, records map[string]*Record) []Row {
+func Tables(o Options, results map[string]Result) []Row {
 	var rows []Row
+	records := map[string]*Record{}
+	for name, r := range results {
+		records[name] = r.Record
+	}
 	for _, bar := range Bars() {
 		if o.wants(bar) {
 			t := &table{bar: bar}

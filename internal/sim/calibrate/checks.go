@@ -1,10 +1,10 @@
 package calibrate
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -117,20 +117,49 @@ func written(j detect.Judgement) []string {
 		v := r.Endpoint.Values()
 		slices.Sort(v)
 		r.Endpoint = ""
-		out = append(out, fmt.Sprint(strings.Join(v, " "), " ", dereferenced(r)))
+		out = append(out, strings.Join(v, " ")+" "+spelt(r))
 	}
 	slices.Sort(out)
-	return append(out, fmt.Sprint(j.Verdict, j.Looks, j.Controls, j.ControlsRisen, j.RestartCovered, j.Tier, j.Placebos, j.Pooled, j.Warnings))
+	j.Rows = nil
+	return append(out, spelt(j))
 }
 
-// dereferenced is r in words, without addresses.
-func dereferenced(r detect.Row) string {
-	needs, err := json.Marshal(r.Needs)
-	if err != nil {
-		panic(err) // numbers and a time
+// spelt is v in words, every field of it, without addresses.
+func spelt(v any) string {
+	var b strings.Builder
+	spell(&b, reflect.ValueOf(v))
+	return b.String()
+}
+
+func spell(b *strings.Builder, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			b.WriteString("nil")
+			return
+		}
+		spell(b, v.Elem())
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() && v.CanInterface() {
+			b.WriteString(v.Interface().(time.Time).UTC().Format(time.RFC3339Nano))
+			return
+		}
+		b.WriteByte('{')
+		for _, f := range v.Fields() {
+			spell(b, f)
+			b.WriteByte(' ')
+		}
+		b.WriteByte('}')
+	case reflect.Slice:
+		b.WriteByte('[')
+		for i := range v.Len() {
+			spell(b, v.Index(i))
+			b.WriteByte(' ')
+		}
+		b.WriteByte(']')
+	default:
+		fmt.Fprint(b, v)
 	}
-	r.Needs = nil
-	return fmt.Sprint(r, string(needs))
 }
 
 const (

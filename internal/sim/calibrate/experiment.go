@@ -5,7 +5,7 @@ import (
 )
 
 // judgeModes are what package detect judges by.
-var judgeModes = []mode{own}
+var judgeModes = []mode{own, against}
 
 // An experiment is a world, and what is measured in families of its services.
 type experiment struct {
@@ -75,6 +75,6 @@ func experiments() []experiment {
 		{"spiky", changed(func(w *sim.World) { w.SpikyEvery = 4 }), servicesPerFamily, map[Scale]int{Tiny: 0, Small: 6, Full: 30}, []part{{[]string{"S4"}, spiky}}},
 		{"sparse", changed(func(w *sim.World) { w.Rates = sparseRates }), servicesPerFamily, map[Scale]int{Tiny: 1, Small: 4, Full: 15}, []part{{[]string{"S9"}, sparse}}},
 		{"slow warm-up", changed(func(w *sim.World) { w.Warm = 300 }), servicesPerFamily, map[Scale]int{Tiny: 1, Small: 4, Full: 15}, []part{{[]string{"S12"}, nulls}}},
-		{"native", changed(func(w *sim.World) { w.Bounds = sim.Native() }), 4, map[Scale]int{Tiny: 0, Small: 4, Full: 60}, []part{{[]string{"intervals"}, intervals}}},
+		{"native", changed(func(w *sim.World) { w.Bounds = sim.Native() }), 4, map[Scale]int{Tiny: 0, Small: 4, Full: 60}, []part{{[]string{"intervals"}, allIntervals}}},
 	}
 }

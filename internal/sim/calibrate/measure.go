@@ -351,8 +351,13 @@ func coverage(f *family, r *Record) {
 
 // intervals counts how often the 99 % interval of the change, in the signal's own unit, holds
 // the truth: that of a report at the horizon.
-func intervals(f *family, r *Record) {
-	each(f, r, effectsEvery, func(c *cluster, x *member) {
+func intervals(f *family, r *Record) { intervalsOf(f, r, effectsEvery) }
+
+// allIntervals is intervals of every service.
+func allIntervals(f *family, r *Record) { intervalsOf(f, r, 1) }
+
+func intervalsOf(f *family, r *Record, every int) {
+	each(f, r, every, func(c *cluster, x *member) {
 		for _, e := range intervalEffects {
 			o := x.under(f.geometry, e)
 			for _, m := range []mode{own, against} {

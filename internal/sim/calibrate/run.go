@@ -3,6 +3,7 @@ package calibrate
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -16,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/driftwatch/driftwatch/internal/detect"
 	"github.com/driftwatch/driftwatch/internal/sim"
 )
 
@@ -27,6 +27,7 @@ type Options struct {
 	Scale    Scale
 	Seed     uint64
 	Workers  int
+	For      time.Duration // draw no further family after this; 0 = until all are drawn
 	Progress io.Writer
 }
 
@@ -55,9 +56,16 @@ type chunk struct {
 	Record  *Record `json:"record"`
 }
 
+// A Result is what was counted in the families of one experiment that are finished.
+type Result struct {
+	*Record
+	Done, Of int // families
+}
+
 // Run simulates what o wants and is not in o.Out yet, and returns what was counted, by
 // experiment. Finished families are kept even when ctx ends: the next start goes on.
-func Run(ctx context.Context, o Options) (map[string]*Record, error) {
+// Experiments advance together, so that half of the time is half of each.
+func Run(ctx context.Context, o Options) (map[string]Result, error) {
 	jobs, err := o.plan()
 	if err != nil {
 		return nil, err
@@ -74,12 +82,16 @@ func Run(ctx context.Context, o Options) (map[string]*Record, error) {
 			}
 		}
 	}
+	slices.SortStableFunc(tasks, func(a, b task) int {
+		return cmp.Compare(float64(a.family)/float64(a.job.number), float64(b.family)/float64(b.job.number))
+	})
 	var (
-		mu      sync.Mutex
-		wait    sync.WaitGroup
-		failed  error
-		next    int
-		started = time.Now()
+		mu       sync.Mutex
+		wait     sync.WaitGroup
+		failed   error
+		next     int
+		finished int
+		started  = time.Now()
 	)
 	for range o.Workers {
 		wait.Go(func() {
@@ -87,7 +99,7 @@ func Run(ctx context.Context, o Options) (map[string]*Record, error) {
 				mu.Lock()
 				i := next
 				next++
-				stop := failed != nil || i >= len(tasks) || ctx.Err() != nil
+				stop := failed != nil || i >= len(tasks) || ctx.Err() != nil || o.For > 0 && time.Since(started) > o.For
 				mu.Unlock()
 				if stop {
 					return
@@ -100,7 +112,7 @@ func Run(ctx context.Context, o Options) (map[string]*Record, error) {
 				t.job.done[t.family] = r
 				err := t.job.keep(c)
 				failed = errors.Join(failed, err)
-				finished := i + 1
+				finished++
 				left := time.Duration(float64(time.Since(started)) / float64(finished) * float64(len(tasks)-finished))
 				fmt.Fprintf(o.Progress, "%s: family %d of %d in %.1f s; %d of %d done, about %v left\n",
 					t.job.name, t.family+1, t.job.number, c.Seconds, finished, len(tasks), left.Round(time.Second))
@@ -112,13 +124,16 @@ func Run(ctx context.Context, o Options) (map[string]*Record, error) {
 	if err := errors.Join(failed, ctx.Err()); err != nil {
 		return nil, err
 	}
-	out := map[string]*Record{}
+	out := map[string]Result{}
 	for _, j := range jobs {
-		sum := newRecord()
+		x := Result{newRecord(), 0, j.number}
 		for n := range j.number { // in order, so that sums are the same each time
-			sum.merge(j.done[n])
+			if r := j.done[n]; r != nil {
+				x.merge(r)
+				x.Done++
+			}
 		}
-		out[j.name] = sum
+		out[j.name] = x
 	}
 	return out, nil
 }
@@ -171,19 +186,10 @@ func fingerprint() string {
 	for _, e := range []sim.Effect{none, r2} {
 		x := f.members[0].under(f.geometry, e)
 		for _, c := range x.comparisons {
-			for _, l := range c.Looks {
-				a := l.Against
-				l.Against = nil
-				fmt.Fprintln(h, l, a, c.Slope)
-			}
-			fmt.Fprintln(h, c.Calibration.Maxima)
+			io.WriteString(h, spelt(c))
 		}
 		for _, m := range judgeModes {
-			j := f.judge(ruleOf(m == against), m, func(m *member, _ int) *outcome { return x })
-			for _, r := range j.Rows {
-				fmt.Fprintln(h, r.Endpoint, r.Verdict, r.P, r.Q, r.RegressedAt, r.Change.Low99)
-			}
-			fmt.Fprintln(h, j.Verdict, detect.Regressed)
+			io.WriteString(h, spelt(f.judge(ruleOf(m == against), m, func(*member, int) *outcome { return x })))
 		}
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))

@@ -6,7 +6,7 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// A Tally is hits among trials in clusters that are independent of each other: services, or
+// A Tally is hits, or parts of hits, among trials in clusters that are independent of each other: services, or
 // families of them. The sums are those that the variance of a ratio takes, so that tallies of
 // different clusters add up. (Cochran 1977, section 6.4)
 type Tally struct {
@@ -48,7 +48,7 @@ func (t Tally) SE() float64 {
 }
 
 // Interval is a 95 % interval of the rate: Clopper and Pearson's where every cluster is one
-// trial, else Wilson's at the number of independent trials that has the clustered standard
+// trial that is hit or not, else Wilson's at the number of independent trials that has the clustered standard
 // error. Where nothing varies, as without any hit, clusters count as single trials: the
 // cautious reading.
 func (t Tally) Interval() (low, high float64) {
@@ -56,7 +56,7 @@ func (t Tally) Interval() (low, high float64) {
 		return math.NaN(), math.NaN()
 	}
 	p, se := t.Rate(), t.SE()
-	if t.Trials == float64(t.Clusters) || p > 1 {
+	if t.Trials == float64(t.Clusters) && t.HH == t.Hits {
 		return clopperPearson(t.Hits, t.Trials)
 	}
 	n := float64(t.Clusters)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -41,11 +42,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (failed i
 	scale := flags.String("scale", "full", "tiny, small or full")
 	seed := flags.Uint64("seed", 1, "of everything that is drawn")
 	workers := flags.Int("workers", 2, "families drawn at once; each takes a core and 200 MB")
+	limit := flags.Duration("for", 0, "draw no further family after this time, and print what there is; 0 = draw all")
 	markdown := flags.String("markdown", "", "file whose tables between the calibrate marks are replaced, such as docs/statistics.md")
 	if err := flags.Parse(args); err != nil {
 		return 0, err
 	}
-	o := calibrate.Options{Out: *out, Scale: calibrate.Scale(*scale), Seed: *seed, Workers: *workers, Progress: stderr}
+	o := calibrate.Options{Out: *out, Scale: calibrate.Scale(*scale), Seed: *seed, Workers: *workers, For: *limit, Progress: stderr}
 	if !slices.Contains([]calibrate.Scale{calibrate.Tiny, calibrate.Small, calibrate.Full}, o.Scale) {
 		return 0, fmt.Errorf("-scale is tiny, small or full, not %q", *scale)
 	}
@@ -61,15 +63,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (failed i
 		}
 	}
 	begun := time.Now()
-	records, err := calibrate.Run(ctx, o)
+	results, err := calibrate.Run(ctx, o)
 	if err != nil {
 		return 0, err
 	}
-	rows := calibrate.Tables(o, records)
+	rows := calibrate.Tables(o, results)
 	fmt.Fprintf(stderr, "%v\n", time.Since(begun).Round(time.Second))
 
 	var tables strings.Builder
-	fmt.Fprintf(&tables, "Simulated with seed %d, scale %s.\n", o.Seed, o.Scale)
+	fmt.Fprintf(&tables, "Simulated with seed %d, scale %s. Families of services, finished of planned: %s.\n", o.Seed, o.Scale, families(results))
 	if err := calibrate.Write(&tables, rows); err != nil {
 		return 0, err
 	}
@@ -85,4 +87,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (failed i
 	}
 	fmt.Fprintf(stdout, "%d passed, %d failed\n", calibrate.Count(rows, calibrate.Passed), failed)
 	return failed, nil
+}
+
+// families says how far the experiments came.
+func families(results map[string]calibrate.Result) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(results)) {
+		parts = append(parts, fmt.Sprintf("%s %d of %d", name, results[name].Done, results[name].Of))
+	}
+	return strings.Join(parts, ", ")
 }
