@@ -3,6 +3,8 @@ package calibrate
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/baseline"
@@ -42,15 +44,13 @@ func until(e sim.Effect, minutes int) sim.Effect {
 	return e
 }
 
+// name is what is counted under: the parts, in words.
 func name(parts ...any) string {
-	s := ""
+	words := make([]string, len(parts))
 	for i, p := range parts {
-		if i > 0 {
-			s += " "
-		}
-		s += fmt.Sprint(p)
+		words[i] = fmt.Sprint(p)
 	}
-	return s
+	return strings.Join(words, " ")
 }
 
 // A measure counts one thing in a family.
@@ -422,8 +422,8 @@ func (f *family) recover(c *cluster, x *member, e sim.Effect, what string, writt
 		}
 		at, whole := written(alarm), x.tests[i].history
 		window := o.deploy.Tracks[i]
-		whole.Events = append(whole.Events[:len(whole.Events):len(whole.Events)], window.Events...)
-		whole.Trials = append(whole.Trials[:len(whole.Trials):len(whole.Trials)], window.Trials...)
+		whole.Events = append(slices.Clip(whole.Events), window.Events...)
+		whole.Trials = append(slices.Clip(whole.Trials), window.Trials...)
 		inARow, recovered := 0, 0
 		for look := f.geometry.FirstLook; look <= f.geometry.Horizon && recovered == 0; look++ {
 			w := baseline.Watch{Written: at, Proof: at + 1, Through: at + 1 + look}

@@ -186,10 +186,10 @@ func fingerprint() string {
 	for _, e := range []sim.Effect{none, r2} {
 		x := f.members[0].under(f.geometry, e)
 		for _, c := range x.comparisons {
-			io.WriteString(h, spelt(c))
+			fmt.Fprint(h, spelt(c))
 		}
 		for _, m := range judgeModes {
-			io.WriteString(h, spelt(f.judge(ruleOf(m == against), m, func(*member, int) *outcome { return x })))
+			fmt.Fprint(h, spelt(f.judge(ruleOf(m == against), m, func(*member, int) *outcome { return x })))
 		}
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
