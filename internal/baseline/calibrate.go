@@ -237,20 +237,25 @@ func (x column) regress(adj []float64) LookCalibration {
 	c.LoadMean /= n
 	c.ControlMean /= n
 	var ll, ld, cc, cl, cd float64 // sums of products of deviations
+	loads, controls := x.load[:len(adj)], x.control
+	if controls == nil {
+		controls = loads // and no branch in the loop
+	}
+	controls = controls[:len(adj)]
 	for i, d := range adj {
 		if d != d {
 			continue
 		}
-		load := x.load[i] - c.LoadMean
+		load, control := loads[i]-c.LoadMean, controls[i]-c.ControlMean
 		d -= meanD
 		ll += load * load
 		ld += load * d
-		if x.control != nil {
-			control := x.control[i] - c.ControlMean
-			cc += control * control
-			cl += control * load
-			cd += control * d
-		}
+		cc += control * control
+		cl += control * load
+		cd += control * d
+	}
+	if x.control == nil {
+		cc, cl, cd = 0, 0, 0
 	}
 	moves := n * minLoadSD * minLoadSD
 	if ll > moves {

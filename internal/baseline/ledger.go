@@ -173,12 +173,12 @@ type pair struct {
 	trimmed   float64 // mean log rate of the reference's blocks; NaN: too few
 	sums      float64 // log rate of the reference's sums
 	refLoad   float64
-	before    stat.Trimmed // blocks of the reference
+	before    stat.Sample  // blocks of the reference
 	after     stat.Trimmed // blocks of the post window
 }
 
 func newPair(l *ledger) *pair {
-	return &pair{ledger: l, before: stat.NewTrimmed(trim), after: stat.NewTrimmed(trim)}
+	return &pair{ledger: l, after: stat.NewTrimmed(trim)}
 }
 
 // refer sets the window that the next points are differences to.
@@ -187,9 +187,13 @@ func (p *pair) refer(from, to int) {
 	p.trimmed, p.sums, p.refLoad = math.NaN(), math.NaN(), math.NaN()
 	if p.block <= trimBlock {
 		p.before.Reset()
-		p.addBlocks(&p.before, from, to, 0)
+		for i := from - p.first; i+p.block <= to-p.first; i += p.block {
+			if i >= 0 && i < len(p.rates) && p.rates[i] == p.rates[i] {
+				p.before.Add(p.rates[i])
+			}
+		}
 		if p.before.Len() >= fewBlocks {
-			p.trimmed = p.before.Mean()
+			p.trimmed = p.before.TrimmedMean(trim)
 		}
 	}
 	if p.reference.told > 0 {
