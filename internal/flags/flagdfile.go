@@ -24,17 +24,19 @@ import (
 type FlagdFile struct {
 	name string
 	path string
+
+	syncFolder func(dir string) error // brings a rename in dir to disk
 }
 
 // NewFlagdFile returns the source of that name in the file at path.
-func NewFlagdFile(name, path string) *FlagdFile { return &FlagdFile{name, path} }
+func NewFlagdFile(name, path string) *FlagdFile { return &FlagdFile{name, path, syncFolder} }
 
 // Path is where the file is.
 func (f *FlagdFile) Path() string { return f.path }
 
 func (f *FlagdFile) fail(r Ref, err error) *Error {
 	sentinel, what := err, ""
-	for _, s := range []error{ErrConflict, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrForbidden, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere} {
+	for _, s := range []error{ErrWrittenUnsure, ErrConflict, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrForbidden, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere} {
 		if errors.Is(err, s) {
 			sentinel = s
 			what = strings.TrimPrefix(strings.TrimPrefix(err.Error(), s.Error()), ": ")
@@ -201,10 +203,7 @@ func (f *FlagdFile) check(c Change, before, after []byte) error {
 func (f *FlagdFile) TurnOff(ctx context.Context, c Change) (Receipt, error) {
 	rc := Receipt{Change: c, Before: c.Base, After: c.After}
 	err := f.write(ctx, &rc, c.Forward, func(before, after []byte) error { return f.check(c, before, after) })
-	if err != nil {
-		return Receipt{}, f.failWrite(c.Ref, err)
-	}
-	return rc, nil
+	return f.written(rc, err)
 }
 
 // Restore implements Switch. The file gets back the bytes it had, but a new modification time.
@@ -215,22 +214,26 @@ func (f *FlagdFile) Restore(ctx context.Context, rc Receipt) (Receipt, error) {
 		_, err := loadFlagd(f.path, after)
 		return err
 	})
-	if err != nil {
-		return Receipt{}, f.failWrite(c.Ref, err)
-	}
-	return back, nil
+	return f.written(back, err)
 }
 
-// failWrite leaves the end of a context as it is: it says nothing about the file.
-func (f *FlagdFile) failWrite(r Ref, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("flag %s in %s: %w", r.Key, f.path, err)
+// written is the end of a write: there is a receipt whenever the file was written, certain or
+// not. The end of a context stays as it is: it says nothing about the file.
+func (f *FlagdFile) written(rc Receipt, err error) (Receipt, error) {
+	r := rc.Change.Ref
+	switch {
+	case err == nil:
+		return rc, nil
+	case errors.Is(err, ErrWrittenUnsure):
+		return rc, f.fail(r, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return Receipt{}, fmt.Errorf("flag %s in %s: %w", r.Key, f.path, err)
 	}
-	return f.fail(r, err)
+	return Receipt{}, f.fail(r, err)
 }
 
 // write brings the file from rc.Before to rc.After. At rc.After already it writes nothing; at
-// anything else it is ErrConflict.
+// anything else it is ErrConflict. Unless it is ErrWrittenUnsure, a failure has changed nothing.
 func (f *FlagdFile) write(ctx context.Context, rc *Receipt, p Patch, check func(before, after []byte) error) error {
 	_, resolved, err := f.read()
 	if err != nil {
@@ -254,8 +257,12 @@ func (f *FlagdFile) write(ctx context.Context, rc *Receipt, p Patch, check func(
 	}
 	switch now := revisionOf(before); now {
 	case rc.After:
-		rc.Already = true
-		return stampReceipt(rc, resolved)
+		info, err := os.Stat(resolved)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrConflict, err)
+		}
+		rc.Already, rc.Written = true, info.ModTime()
+		return nil
 	case rc.Before:
 	default:
 		return fmt.Errorf("%w: expected revision %s, found %s; nothing was overwritten", ErrConflict, rc.Before.Short(), now.Short())
@@ -270,24 +277,35 @@ func (f *FlagdFile) write(ctx context.Context, rc *Receipt, p Patch, check func(
 	if err := check(before, after); err != nil {
 		return err
 	}
-	if err := replace(ctx, resolved, rc.Before, after); err != nil {
+	if rc.Written, err = replace(ctx, resolved, rc.Before, after); err != nil {
 		return err
 	}
-	// A writer that ignores the lock may have come between the comparison and the rename.
-	seen, err := os.ReadFile(resolved)
-	if err != nil || revisionOf(seen) != rc.After {
-		return fmt.Errorf("%w: the file was overwritten right after the write", ErrConflict)
-	}
-	return stampReceipt(rc, resolved)
+	return f.makeCertain(resolved, rc.After)
 }
 
-func stampReceipt(rc *Receipt, path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConflict, err)
+// makeCertain brings the rename that wrote path to disk and looks whether the file still is what
+// was written: a writer that ignores the lock may have come. Whatever fails here is
+// ErrWrittenUnsure.
+func (f *FlagdFile) makeCertain(path string, written Revision) error {
+	synced := f.syncFolder(filepath.Dir(path))
+	seen, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: it cannot be read again: %w", ErrWrittenUnsure, err)
+	case revisionOf(seen) != written:
+		return fmt.Errorf("%w: the file was overwritten right after the write, revision %s by %s", ErrWrittenUnsure, written.Short(), revisionOf(seen).Short())
+	case synced != nil:
+		return fmt.Errorf("%w: its folder cannot be synced, so a power failure may bring the old file back: %w", ErrWrittenUnsure, synced)
 	}
-	rc.Written = info.ModTime()
 	return nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // writable says why the file cannot be replaced, before anything is tried. A file or folder
@@ -362,18 +380,17 @@ func tempName(path string) string {
 }
 
 // replace puts text in the place of the file, in one rename, with its mode and owner, if it
-// still is at revision base. On failure nothing has changed, unless the error says that the
-// file is written. The caller holds the lock.
-func replace(ctx context.Context, path string, base Revision, text []byte) (err error) {
+// still is at revision base, and returns the modification time that the file has then. On
+// failure nothing has changed. The caller holds the lock.
+func replace(ctx context.Context, path string, base Revision, text []byte) (modified time.Time, err error) {
 	old, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConflict, err)
+		return modified, fmt.Errorf("%w: %w", ErrConflict, err)
 	}
-	dir := filepath.Dir(path)
 	name := tempName(path)
 	t, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrForbidden, err)
+		return modified, fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	defer func() {
 		if err != nil {
@@ -381,35 +398,32 @@ func replace(ctx context.Context, path string, base Revision, text []byte) (err 
 		}
 	}()
 	if err := errors.Join(fill(t, text, old), t.Close()); err != nil {
-		return fmt.Errorf("%w: %w", ErrForbidden, err)
+		return modified, fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
-	if info, err := os.Stat(name); err != nil {
-		return fmt.Errorf("%w: %w", ErrForbidden, err)
-	} else if least := old.ModTime().Add(newer); info.ModTime().Before(least) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return modified, fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	modified = info.ModTime()
+	if least := old.ModTime().Add(newer); modified.Before(least) {
 		if err := os.Chtimes(name, least, least); err != nil {
-			return fmt.Errorf("%w: %w", ErrForbidden, err)
+			return modified, fmt.Errorf("%w: %w", ErrForbidden, err)
 		}
+		modified = least
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return modified, err
 	}
 	seen, err := os.ReadFile(path)
 	if err != nil || revisionOf(seen) != base {
-		return fmt.Errorf("%w: the file was overwritten during the write; nothing was changed", ErrConflict)
+		return modified, fmt.Errorf("%w: the file was overwritten during the write; nothing was changed", ErrConflict)
 	}
 	if err := os.Rename(name, path); errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("%w: the file is a mount point of its own; mount its folder", ErrReadOnly)
+		return modified, fmt.Errorf("%w: the file is a mount point of its own; mount its folder", ErrReadOnly)
 	} else if err != nil {
-		return fmt.Errorf("%w: %w", ErrForbidden, err)
+		return modified, fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("%w: the file is written, but its folder cannot be synced: %w", ErrForbidden, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("%w: the file is written, but its folder cannot be synced: %w", ErrForbidden, err)
-	}
-	return nil
+	return modified, nil
 }
 
 // fill writes text with the mode and the owner of the old file and brings it to disk.

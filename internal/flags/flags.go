@@ -137,10 +137,11 @@ type Switch interface {
 	// TurnOff writes c if the source still is at c.Base, else ErrConflict. If it is at c.After
 	// already, nothing is written and Receipt.Already is set, so that it may be repeated after a
 	// crash. It fails with ErrReadOnly, ErrManagedElsewhere, ErrForbidden and ErrInvalid before
-	// anything is changed.
+	// anything is changed. ErrWrittenUnsure alone comes with the receipt: c was written, and what
+	// followed failed, or somebody overwrote it at once; journal the receipt and prove the flag.
 	TurnOff(ctx context.Context, c Change) (Receipt, error)
 	// Restore takes back what rc says was written, if the source still is at rc.After, else
-	// ErrConflict: it never undoes somebody else's edit.
+	// ErrConflict: it never undoes somebody else's edit. It fails as TurnOff does.
 	Restore(ctx context.Context, rc Receipt) (Receipt, error)
 }
 
@@ -163,6 +164,8 @@ var (
 	ErrAmbiguousEdit = errors.New("cannot be edited safely")
 	// ErrManagedElsewhere: the source is a copy of something else, which would overwrite it.
 	ErrManagedElsewhere = errors.New("managed elsewhere")
+	// ErrWrittenUnsure: the source was written, but whether that holds is not known.
+	ErrWrittenUnsure = errors.New("written, but not made certain")
 	// ErrUnproven: not everybody was seen to get the off variant.
 	ErrUnproven = errors.New("not proved off")
 )

@@ -134,6 +134,60 @@ func TestConflict(t *testing.T) {
 	}
 }
 
+// What fails after the rename leaves a receipt: the file is written, and the journal has to know.
+func TestFailureAfterTheRename(t *testing.T) {
+	broken := errors.New("input/output error")
+	tests := []struct {
+		name  string
+		after func(path string) error // in place of the folder's sync
+		words string
+	}{
+		{"the folder cannot be synced", func(string) error { return broken }, "its folder cannot be synced"},
+		{"a writer that ignores the lock", func(path string) error { return os.WriteFile(path, []byte("{}"), 0o644) },
+			"overwritten right after the write, revision "},
+		{"the file is gone", os.Remove, "cannot be read again"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, path := source(t, "f.json", jsonFile)
+			c := planned(t, f, "plain")
+			shaky := NewFlagdFile("production", path)
+			shaky.syncFolder = func(string) error { return tt.after(path) }
+
+			rc, err := shaky.TurnOff(t.Context(), c)
+			if !errors.Is(err, ErrWrittenUnsure) || errors.Is(err, ErrConflict) || errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), tt.words) {
+				t.Errorf("turn off: %v, want only ErrWrittenUnsure with %q", err, tt.words)
+			}
+			if !reflect.DeepEqual(rc.Change, c) || rc.Before != c.Base || rc.After != c.After || rc.Restore || rc.Already || rc.Written.IsZero() {
+				t.Errorf("turn off: receipt %+v", rc)
+			}
+			if l := leftovers(t, path); l != nil {
+				t.Errorf("left over: %v", l)
+			}
+
+			after, err := c.Forward.Apply([]byte(jsonFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, after, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			back, err := shaky.Restore(t.Context(), rc)
+			if !errors.Is(err, ErrWrittenUnsure) || !strings.Contains(err.Error(), tt.words) {
+				t.Errorf("restore: %v, want ErrWrittenUnsure with %q", err, tt.words)
+			}
+			if back.Before != c.After || back.After != c.Base || !back.Restore || back.Written.IsZero() {
+				t.Errorf("restore: receipt %+v", back)
+			}
+		})
+	}
+	t.Run("the folder is not there", func(t *testing.T) {
+		if err := syncFolder(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("sync of no folder: %v", err)
+		}
+	})
+}
+
 func TestTurnOffChecksWhatTheJournalHolds(t *testing.T) {
 	f, path := source(t, "f.json", jsonFile)
 	c := planned(t, f, "plain")
@@ -168,6 +222,9 @@ func TestWriteKeepsModeAndOwnerAndIsNewer(t *testing.T) {
 	before, _ := os.Stat(path)
 	rc := mustTurnOff(t, f, planned(t, f, "plain"))
 	after, _ := os.Stat(path)
+	if !rc.Written.Equal(after.ModTime()) {
+		t.Errorf("written at %v, the file says %v", rc.Written, after.ModTime())
+	}
 	if after.Mode() != before.Mode() {
 		t.Errorf("mode %v, was %v", after.Mode(), before.Mode())
 	}
