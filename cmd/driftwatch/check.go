@@ -107,7 +107,7 @@ func failCodes(s string) (codes, error) {
 // of turns an error whose exit code does not count into success; what it has to say is said.
 func (c codes) of(err error) error {
 	exit, ok := errors.AsType[*exitError](err)
-	if c == nil || !ok || exit.err != nil || slices.Contains(c, exit.code) {
+	if c == nil || !ok || exit.err != nil && exit.code < report.ExitVerifiedOff || slices.Contains(c, exit.code) {
 		return err
 	}
 	return nil
@@ -148,13 +148,14 @@ func (p *program) judge(ctx context.Context, o *checkOptions) error {
 
 // answer writes a report and turns its exit code into an error.
 func (p *program) answer(r *report.Report, o *checkOptions) error {
-	if err := p.write(r, &o.output); err != nil {
-		return &exitError{exitFault, err}
-	}
-	if r.ExitCode == 0 {
+	err := p.write(r, &o.output)
+	if r.ExitCode == 0 && err == nil {
 		return nil
 	}
-	return &exitError{code: r.ExitCode}
+	if r.ExitCode == 0 {
+		return &exitError{exitFault, err}
+	}
+	return &exitError{r.ExitCode, err} // what was found is worth more than a file that cannot be written
 }
 
 func (p *program) replay(ctx context.Context, o *checkOptions) error {
@@ -283,7 +284,7 @@ func parseTime(s string) (time.Time, error) {
 		return t.UTC(), nil
 	}
 	seconds, err := strconv.ParseFloat(s, 64)
-	if err != nil || seconds < 0 || seconds > 1e11 {
+	if err != nil || !(seconds >= 0 && seconds <= 1e11) {
 		return time.Time{}, fmt.Errorf("no time: %s", s)
 	}
 	return time.UnixMilli(int64(seconds*1000 + 0.5)).UTC(), nil

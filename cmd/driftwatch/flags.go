@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -53,17 +55,7 @@ func (p *program) flagsListCommand() *cobra.Command {
 }
 
 func (p *program) listFlags(ctx context.Context, w *world) error {
-	last := map[flags.Ref]journal.Action{}
-	if j, err := w.openJournal(ctx); err == nil {
-		defer j.Close()
-		actions, err := j.Actions(ctx, journal.ActionFilter{})
-		if err != nil {
-			return err
-		}
-		for _, a := range actions {
-			last[flags.Ref{Source: a.Source, Key: a.Flag}] = a
-		}
-	}
+	last, journalErr := w.lastActions(ctx)
 	tw := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "FLAG\tSTATE\tREVISION\tACTED ON\tRULE\tLAST CHANGE BY DRIFTWATCH")
 	failed := false
@@ -88,7 +80,9 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 				acts = "yes"
 			}
 			change := "never"
-			if a, ok := last[ref]; ok {
+			if journalErr != nil {
+				change = "unknown"
+			} else if a, ok := last[ref]; ok {
 				change = fmt.Sprintf("%s %s", a.At.UTC().Format("2006-01-02 15:04 UTC"), a.Kind)
 			}
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s:%d\t%s\n", f.Key, word, revision, acts, r.Path, f.Line, change)
@@ -100,7 +94,36 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 	if failed {
 		return &exitError{flagsUnreachable, errors.New("not every flag could be read")}
 	}
+	if journalErr != nil {
+		return &exitError{flagsUnreachable, fmt.Errorf("what driftwatch changed is not known: %w", journalErr)}
+	}
 	return nil
+}
+
+// lastActions are the newest writes of every flag by the journal. There are none where there
+// is no journal yet; it is not made for a look.
+func (w *world) lastActions(ctx context.Context) (map[flags.Ref]journal.Action, error) {
+	if _, err := os.Stat(w.journal()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	j, err := w.openJournal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	actions, err := j.Actions(ctx, journal.ActionFilter{})
+	if err != nil {
+		return nil, err
+	}
+	last := map[flags.Ref]journal.Action{}
+	for _, a := range actions {
+		for _, o := range a.Outcomes {
+			if len(o.Receipt) > 0 {
+				last[flags.Ref{Source: a.Source, Key: a.Flag}] = a
+			}
+		}
+	}
+	return last, nil
 }
 
 // verifyWithin bounds the proof of a flag that was not written just now: nothing is on its way

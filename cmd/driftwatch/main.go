@@ -72,11 +72,11 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil {
+	exit, ok := errors.AsType[*exitError](err)
+	if !ok && ctx.Err() != nil {
 		fmt.Fprintln(p.stderr, "interrupted; nothing is half-written")
 		return exitInterrupted
 	}
-	exit, ok := errors.AsType[*exitError](err)
 	if !ok {
 		exit = &exitError{exitFault, err}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,6 +49,9 @@ func (o *output) check() error {
 		if err := knownFormat("--out", format); err != nil {
 			return err
 		}
+		if dir, err := os.Stat(filepath.Dir(file)); file != "-" && (err != nil || !dir.IsDir()) {
+			return usage("--out %s: there is no folder %s; make it first", f, filepath.Dir(file))
+		}
 	}
 	switch o.color {
 	case "auto", "always", "never":
@@ -66,24 +70,25 @@ func knownFormat(option, format string) error {
 	return usage("%s %s is no format; formats: %s", option, format, strings.Join(formats, ", "))
 }
 
-// write writes a report to stdout and to every file that o names. Each file is written whole
-// or not at all.
+// write writes a report to stdout, and then to every file that o names. Each file is written
+// whole or not at all.
 func (p *program) write(r *report.Report, o *output) error {
+	width, terminal := p.terminal(p.stdout)
+	_, failed := p.stdout.Write(o.render(r, o.format, terminal, width))
 	for _, f := range o.files {
 		format, file, _ := strings.Cut(f, "=")
+		body := o.render(r, format, false, 100)
+		var err error
 		if file == "-" {
-			if _, err := p.stdout.Write(o.render(r, format, false, 100)); err != nil {
-				return err
-			}
-			continue
+			_, err = p.stdout.Write(body)
+		} else {
+			err = writeFile(file, body)
 		}
-		if err := writeFile(file, o.render(r, format, false, 100)); err != nil {
-			return fmt.Errorf("--out %s: %w", f, err)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("--out %s: %w", f, err))
 		}
 	}
-	width, terminal := p.terminal(p.stdout)
-	_, err := p.stdout.Write(o.render(r, o.format, terminal, width))
-	return err
+	return failed
 }
 
 func (o *output) render(r *report.Report, format string, terminal bool, width int) []byte {

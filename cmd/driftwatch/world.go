@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	promconfig "github.com/prometheus/common/config"
@@ -178,18 +179,23 @@ func (w *world) prover(name string) (flags.Prover, error) {
 // namedJournal reports whether somebody chose the journal, so that one that cannot be opened
 // is a mistake and not bad luck.
 func (w *world) namedJournal() bool {
-	return w.journalPath != "" || w.config.Path != ""
+	usual := filepath.Join(filepath.Dir(w.config.Path), config.Default().Journal.SQLite)
+	return w.journalPath != "" || w.config.Journal.SQLite != usual
+}
+
+// journal is the path of the journal. The configuration has been read.
+func (w *world) journal() string {
+	if w.journalPath != "" {
+		return w.journalPath
+	}
+	return w.config.Journal.SQLite
 }
 
 func (w *world) openJournal(ctx context.Context) (*journal.Journal, error) {
 	if err := w.loadConfig(); err != nil {
 		return nil, err
 	}
-	path := w.journalPath
-	if path == "" {
-		path = w.config.Journal.SQLite
-	}
-	j, err := journal.Open(ctx, path)
+	j, err := journal.Open(ctx, w.journal())
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}

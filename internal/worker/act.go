@@ -30,13 +30,15 @@ type pastAction struct {
 // hand writes flags on the clock of Prometheus.
 func (s *session) hand() Hand { return Hand{Journal: s.Journal, Clock: s.present, Log: s.Log} }
 
-// loadActions reads what driftwatch did earlier because of this upgrade.
+// loadActions reads what driftwatch did about the rule's flags since the upgrade began. That
+// is ours for this upgrade, whatever the upgrade was called then: a time one second off, or
+// another way to write the rule's path, must not let a flag be turned off twice.
 func (s *session) loadActions(ctx context.Context) error {
 	s.in.UpgradeID = upgradeID(*s.upgrade, s.Rule)
 	if s.Journal == nil {
 		return nil
 	}
-	entries, err := s.hand().Actions(ctx, journal.ActionFilter{UpgradeID: s.in.UpgradeID}, s.Switches)
+	entries, err := s.hand().Actions(ctx, journal.ActionFilter{Since: s.upgrade.Started}, s.Switches)
 	if err != nil {
 		return fmt.Errorf("read earlier actions: %w", err)
 	}
@@ -45,8 +47,14 @@ func (s *session) loadActions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if ok {
+		if !ok {
+			continue
+		}
+		switch i := slices.IndexFunc(s.actions, func(b pastAction) bool { return b.Intent.ID == a.Intent.ID }); {
+		case i < 0:
 			s.actions = append(s.actions, a)
+		case s.actions[i].At.IsZero(): // it may be settled by now
+			s.actions[i] = a
 		}
 	}
 	s.noteWrites()
@@ -75,7 +83,7 @@ func (s *session) past(e journal.Action) (pastAction, bool, error) {
 			a.flag = i
 		}
 	}
-	if a.flag < 0 || e.Kind != journal.FlagOff {
+	if a.flag < 0 || e.Kind != journal.FlagOff || journal.ByHand(e.UpgradeID) {
 		return a, false, nil
 	}
 	if err := json.Unmarshal(e.Change, &a.Change); err != nil {
@@ -140,22 +148,29 @@ var passing = map[flags.Reason]bool{
 
 // actOn decides on one flag, and turns it off if that is the decision.
 func (s *session) actOn(ctx context.Context, flag int) (action report.Action, again bool, err error) {
-	if !s.replaced.IsZero() && flag >= 0 && !s.acted(flag) {
+	if !s.replaced.IsZero() && flag >= 0 && s.earlier(flag) == nil {
 		return report.Action{
 			Kind: "flag_off", Flag: report.Word(s.Rule.Flags[flag].Key), Outcome: report.Refused, Reason: report.Word(flags.ReasonStale),
 			Detail: report.Word(fmt.Sprintf("%s followed at %s: the numbers are no longer those of this upgrade", s.replacedBy, stamp(s.replaced))),
 		}, false, nil
 	}
-	for i := range s.actions {
-		if s.actions[i].flag == flag {
-			return s.proveAgain(ctx, &s.actions[i]), false, nil
-		}
+	if a := s.earlier(flag); a != nil {
+		return s.proveAgain(ctx, a), false, nil
 	}
 	in, err := s.decideInput(ctx, flag)
 	if err != nil {
 		return report.Action{}, false, err
 	}
 	d := flags.Decide(in)
+	if flag >= 0 && (d.Outcome == flags.AlreadyOff || d.Reason == flags.ReasonNotServed) {
+		// Another check may have turned it off between our reads: then it is ours, too.
+		if err := s.loadActions(ctx); err != nil {
+			return report.Action{}, false, err
+		}
+		if a := s.earlier(flag); a != nil {
+			return s.proveAgain(ctx, a), false, nil
+		}
+	}
 	action = report.Action{
 		Kind: "flag_off", Outcome: report.Outcome(d.Outcome), Reason: report.Word(d.Reason), Detail: report.Word(d.Text),
 	}
@@ -197,9 +212,14 @@ func (s *session) seenOff(ctx context.Context, flag int, state flags.State, acti
 	return action
 }
 
-// acted reports whether driftwatch turned a flag off because of this upgrade.
-func (s *session) acted(flag int) bool {
-	return slices.ContainsFunc(s.actions, func(a pastAction) bool { return a.flag == flag })
+// earlier is the newest write of a flag because of this upgrade, or nil.
+func (s *session) earlier(flag int) *pastAction {
+	for i := len(s.actions) - 1; i >= 0; i-- {
+		if s.actions[i].flag == flag {
+			return &s.actions[i]
+		}
+	}
+	return nil
 }
 
 // missingConsent names the consents that a dry run lacks.
@@ -312,12 +332,24 @@ func (s *session) exposure(ctx context.Context, f rule.Flag) *float64 {
 // a flag is never left in an unknown state.
 func (s *session) turnOff(ctx context.Context, flag int, state flags.State, action report.Action) (report.Action, error) {
 	f := s.Rule.Flags[flag]
-	key := journal.Key{Rule: s.Rule.Path, UpgradeID: s.in.UpgradeID, Source: f.Source, Flag: f.Key}
+	key := journal.Key{Rule: rulePath(s.Rule), UpgradeID: s.in.UpgradeID, Source: f.Source, Flag: f.Key}
 	w, err := s.hand().TurnOff(ctx, s.Switches[f.Source], state, f.Off, key, "driftwatch "+s.Tool)
 	if ctx.Err() != nil && w.At.IsZero() {
 		return action, ctx.Err()
 	}
+	if errors.Is(err, journal.ErrAlreadyIntended) {
+		if err := s.loadActions(ctx); err != nil {
+			return action, err
+		}
+		if a := s.earlier(flag); a != nil {
+			return s.proveAgain(ctx, a), nil
+		}
+	}
 	past := pastAction{Write: w, flag: flag, outcome: report.WrittenNotVerified}
+	if err != nil && w.Intent.ID == 0 {
+		action.Outcome, action.Detail = report.Failed, report.Word(err.Error())
+		return action, nil
+	}
 	if err != nil {
 		action.Outcome, action.Detail = report.Failed, report.Word(err.Error())
 		past.outcome, past.detail = report.Failed, err.Error()
@@ -327,6 +359,7 @@ func (s *session) turnOff(ctx context.Context, flag int, state flags.State, acti
 	action.Revision = [2]report.Word{report.Word(w.Receipt.Before.Short()), report.Word(w.Receipt.After.Short())}
 	action.At = report.At(w.At)
 	s.actions = append(s.actions, past)
+	s.wrote = true
 	s.noteWrites()
 	action = s.prove(context.WithoutCancel(ctx), &s.actions[len(s.actions)-1], action)
 	s.Say(s.Progress.Action(action))
@@ -337,7 +370,6 @@ func (s *session) turnOff(ctx context.Context, flag int, state flags.State, acti
 // journals what it saw.
 func (s *session) prove(ctx context.Context, a *pastAction, action report.Action) report.Action {
 	f := s.Rule.Flags[a.flag]
-	begun := s.present()
 	var evidence flags.Evidence
 	var state flags.State
 	source, err := s.source(f.Source)
@@ -366,11 +398,11 @@ func (s *session) prove(ctx context.Context, a *pastAction, action report.Action
 	if err != nil {
 		action.Outcome, action.Detail = report.WrittenNotVerified, report.Word(err.Error())
 	} else {
-		took := now.Sub(begun).Seconds()
-		action.VerifiedAfterS = &took
 		if a.proved.IsZero() {
 			a.proved = now
 		}
+		took := a.proved.Sub(a.At).Seconds()
+		action.VerifiedAfterS = &took
 	}
 	a.outcome, a.detail = action.Outcome, string(action.Detail)
 	return action
@@ -432,25 +464,31 @@ func (s *session) exposureFallen(ctx context.Context, f rule.Flag) (*float64, er
 	}
 }
 
-// proveAgain looks at a flag that driftwatch turned off earlier. Nothing is written.
+// proveAgain looks at a flag that driftwatch turned off, or tried to, earlier. Nothing is
+// written.
 func (s *session) proveAgain(ctx context.Context, a *pastAction) report.Action {
 	action := report.Action{
 		Kind: "flag_off", Flag: report.Word(a.Change.Ref.Key), Outcome: a.outcome, Detail: report.Word(a.detail),
 		Revision: [2]report.Word{report.Word(a.Change.Base.Short()), report.Word(a.Change.After.Short())}, At: report.At(a.At),
 	}
-	if a.At.IsZero() {
-		return action
-	}
 	f := s.Rule.Flags[a.flag]
 	source, err := s.source(f.Source)
+	var state flags.State
 	if err == nil {
-		var state flags.State
 		state, err = source.Read(ctx, a.Change.Ref)
-		if err == nil && !state.Off(f.Off.Variant) {
-			action.Outcome, action.Reason = report.Refused, report.Word(flags.ReasonPersonRestored)
-			action.Detail = report.Word(fmt.Sprintf("%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, stamp(a.At)))
-			return action
-		}
+	}
+	off := err == nil && state.Off(f.Off.Variant)
+	switch {
+	case a.At.IsZero() && off:
+		action.Outcome, action.Reason, action.Detail = report.AlreadyOff, report.Word(flags.ReasonAlreadyOff), "turned off by somebody after driftwatch could not"
+		return s.seenOff(ctx, a.flag, state, action)
+	case a.At.IsZero():
+		return action
+	case err == nil && !off:
+		a.outcome = report.Refused
+		action.Outcome, action.Reason = report.Refused, report.Word(flags.ReasonPersonRestored)
+		action.Detail = report.Word(fmt.Sprintf("%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, stamp(a.At)))
+		return action
 	}
 	return s.prove(ctx, a, action)
 }

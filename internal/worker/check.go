@@ -66,7 +66,12 @@ func (c *Checker) Check(ctx context.Context) (*report.Report, error) {
 	s := &session{Checker: c, begun: c.Clock()}
 	err := s.run(ctx)
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		if !s.wrote {
+			return nil, ctx.Err()
+		}
+		// A flag was turned off: what came of it is told, and kept, before the interrupt is heeded.
+		s.warn("interrupted after the flag was turned off; whether the numbers come back was not watched to the end")
+		err = nil
 	}
 	if message, ok := errors.AsType[*report.Message](err); ok && message.Exit == report.ExitCouldNot {
 		return s.failed(message), nil
@@ -74,7 +79,7 @@ func (c *Checker) Check(ctx context.Context) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.finish(ctx)
+	return s.finish(context.WithoutCancel(ctx))
 }
 
 // Plan returns what a check would read, for people, and reads nothing but the upgrade and
@@ -121,6 +126,8 @@ type session struct {
 
 	recovering recoveryWatch
 
+	wrote bool // a flag was turned off by this check
+
 	replaced   time.Time // when another version followed; zero: none did
 	replacedBy string
 }
@@ -132,6 +139,9 @@ func (s *session) run(ctx context.Context) error {
 	told, err := s.toldUpgrade()
 	if err != nil {
 		return err
+	}
+	if s.ClockOffset != 0 {
+		s.warn(fmt.Sprintf("the clock of this machine was said to lack %v to that of Prometheus (--clock-offset)", s.ClockOffset))
 	}
 	if err := s.compareClocks(ctx); err != nil {
 		return err
@@ -193,6 +203,10 @@ func (s *session) watch(ctx context.Context) error {
 			return err
 		}
 		if !s.Wait || !again || !s.replaced.IsZero() || s.over() {
+			if unread && s.judged.Verdict == detect.Regressed {
+				s.warn("the last looks could not be read: " + message.Title)
+				return nil // what was confirmed stays so
+			}
 			return err
 		}
 		if err := s.awaitStep(ctx, max(s.in.Geometry.FirstLook, s.in.Complete+1)); err != nil {

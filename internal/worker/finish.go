@@ -17,9 +17,7 @@ import (
 // finish closes the record of the check, computes the report from it, and keeps both.
 func (s *session) finish(ctx context.Context) (*report.Report, error) {
 	s.close()
-	if err := s.keepCalibrations(ctx); err != nil {
-		return nil, err
-	}
+	kept := s.keepCalibrations(ctx)
 	body, err := json.Marshal(&s.in)
 	if err != nil {
 		return nil, fmt.Errorf("write the inputs of %s: %w", s.in.UpgradeID, err)
@@ -28,10 +26,12 @@ func (s *session) finish(ctx context.Context) (*report.Report, error) {
 	if s.Journal == nil {
 		return r, nil
 	}
-	err = s.Journal.PutRecord(ctx, journal.Record{
-		ID: r.ID, UpgradeID: s.in.UpgradeID, Service: s.Rule.Service, RulePath: s.Rule.Path, Now: s.in.Now,
-		Verdict: string(r.Verdict), ExitCode: r.ExitCode, Body: body, Report: r.JSON(),
-	})
+	if err = kept; err == nil {
+		err = s.Journal.PutRecord(ctx, journal.Record{
+			ID: r.ID, UpgradeID: s.in.UpgradeID, Service: s.Rule.Service, RulePath: s.Rule.Path, Now: s.in.Now,
+			Verdict: string(r.Verdict), ExitCode: r.ExitCode, Body: body, Report: r.JSON(),
+		})
+	}
 	if err != nil {
 		// What was found and done is worth more than its copy.
 		s.Log.Error("the report is not kept", "id", r.ID, "error", err)

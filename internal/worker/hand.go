@@ -58,24 +58,39 @@ func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.Stat
 	if err != nil {
 		return w, fmt.Errorf("write the intent: %w", err)
 	}
+	// An intent is used up by a conflict, so one that is known already is told before it.
+	now, err := source.Read(ctx, state.Ref)
+	if err != nil {
+		return w, err
+	}
+	if now.Revision != state.Revision {
+		return w, fmt.Errorf("%w: %s was read at revision %s and is at %s now; nothing was written", flags.ErrConflict, state.Ref.Key, state.Revision.Short(), now.Revision.Short())
+	}
 	if ctx.Err() != nil {
 		return w, ctx.Err()
 	}
 	ctx = context.WithoutCancel(ctx)
 	intent, err := h.Journal.AppendIntent(ctx, journal.Intent{Key: key, Kind: journal.FlagOff, At: h.Clock(), By: by, Change: body})
 	if errors.Is(err, journal.ErrAlreadyIntended) {
-		return w, fmt.Errorf("another check is turning it off at this moment: %w", err)
+		return w, fmt.Errorf("another check turns it off: %w", err)
 	}
 	if err != nil {
 		return w, fmt.Errorf("the intent cannot be journaled, so nothing was written: %w", err)
 	}
 	w.Intent = intent
+	reason := "not looked at yet"
 	if w.Receipt, err = source.TurnOff(ctx, w.Change); err != nil {
-		h.outcome(ctx, intent.ID, report.Failed, err.Error(), w.Change.Base, w.Change.Base, nil)
-		return w, err
+		// What was renamed is written, whatever failed after it.
+		now, readErr := source.Read(ctx, w.Change.Ref)
+		if readErr != nil || now.Revision != w.Change.After {
+			h.outcome(ctx, intent.ID, report.Failed, err.Error(), w.Change.Base, w.Change.Base, nil)
+			return w, err
+		}
+		reason = err.Error()
+		w.Receipt = flags.Receipt{Change: w.Change, Before: w.Change.Base, After: w.Change.After, Written: now.Changed}
 	}
 	w.At = h.Clock()
-	h.outcome(ctx, intent.ID, report.WrittenNotVerified, "not looked at yet", w.Receipt.Before, w.Receipt.After, w.Receipt)
+	h.outcome(ctx, intent.ID, report.WrittenNotVerified, reason, w.Receipt.Before, w.Receipt.After, w.Receipt)
 	return w, nil
 }
 
@@ -196,11 +211,15 @@ func (h Hand) settle(ctx context.Context, a journal.Action, source flags.Switch)
 	o := journal.Outcome{At: h.Clock(), Outcome: string(report.Failed), RevisionBefore: string(from), RevisionAfter: string(from)}
 	switch {
 	case err != nil:
+		// Nothing is known, so nothing is settled: whoever can read the flag settles it.
 		o.Reason = fmt.Sprintf("interrupted; whether it was written cannot be read: %v", err)
-	case state.Revision == to:
-		o.Outcome, o.Reason = string(report.WrittenNotVerified), "interrupted after the write"
-		o.At, o.RevisionAfter = state.Changed, string(to)
-		receipt := flags.Receipt{Change: c, Before: from, After: to, Restore: a.Kind == journal.Restore, Written: state.Changed}
+		return []journal.Outcome{o}, nil
+	case state.Revision == to, a.Kind == journal.FlagOff && state.Off(c.Want.Variant):
+		o.Outcome, o.Reason, o.RevisionAfter = string(report.WrittenNotVerified), "interrupted after the write", string(to)
+		if o.At = state.Changed; state.Revision != to {
+			o.At, o.Reason = a.At, "interrupted after the write; somebody changed the source since"
+		}
+		receipt := flags.Receipt{Change: c, Before: from, After: to, Restore: a.Kind == journal.Restore, Written: o.At}
 		if o.Receipt, err = json.Marshal(receipt); err != nil {
 			return nil, fmt.Errorf("write the receipt: %w", err)
 		}

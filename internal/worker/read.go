@@ -325,6 +325,9 @@ func (s *session) look(ctx context.Context) error {
 	if err := s.superseded(ctx); err != nil {
 		return err
 	}
+	if err := s.loadActions(ctx); err != nil {
+		return err
+	}
 	s.in.Unread = maps.Clone(s.history.unread)
 	end := max(0, min(s.stepOf(s.now), s.lastStep()))
 	plan, err := s.plan(s.grid(g.BaselineStart(), end), telemetry.Window{}, s.now)

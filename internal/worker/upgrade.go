@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,8 +16,21 @@ import (
 // upgradeID names an upgrade of a rule: its time to the second, the service, and 4 hex digits
 // of the rule's path, so that two rules of one service do not share a name.
 func upgradeID(u telemetry.Upgrade, r *rule.Rule) string {
-	sum := sha256.Sum256([]byte(r.Path))
+	sum := sha256.Sum256([]byte(rulePath(r)))
 	return fmt.Sprintf("%s-%s-%s", u.At.UTC().Format("20060102-150405"), slug(r.Service), hex.EncodeToString(sum[:2]))
+}
+
+// rulePath is the path of a rule's file however it was written: absolute, without symbolic
+// links. A path that cannot be resolved stands for itself.
+func rulePath(r *rule.Rule) string {
+	file, document, _ := strings.Cut(r.Path, "#")
+	if abs, err := filepath.Abs(file); err == nil {
+		file = abs
+	}
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real
+	}
+	return file + "#" + document
 }
 
 // slug keeps what may stand in a file name and a URL.
