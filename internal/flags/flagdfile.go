@@ -36,7 +36,7 @@ func (f *FlagdFile) Path() string { return f.path }
 
 func (f *FlagdFile) fail(r Ref, err error) *Error {
 	sentinel, what := err, ""
-	for _, s := range []error{ErrWrittenUnsure, ErrConflict, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrForbidden, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere} {
+	for _, s := range []error{ErrWrittenUnsure, ErrConflict, ErrLocked, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrForbidden, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere} {
 		if errors.Is(err, s) {
 			sentinel = s
 			what = strings.TrimPrefix(strings.TrimPrefix(err.Error(), s.Error()), ": ")
@@ -338,19 +338,25 @@ func (f *FlagdFile) writable(resolved string) error {
 	return nil
 }
 
-// lockPause is how long a writer waits before it asks for the lock again. A write takes some
-// milliseconds.
-const lockPause = 10 * time.Millisecond
+// lockPause is how long a writer waits before it asks for the lock again, and lockWait how long
+// in all. A write takes some milliseconds; who holds the lock for seconds is stopped, or is no
+// driftwatch, and from the intent on no interrupt ends the wait.
+const (
+	lockPause = 20 * time.Millisecond
+	lockWait  = 2 * time.Second
+)
 
-// lock takes the lock beside the file, waiting until ctx ends. The flag file itself is never
-// locked: a rename over a file that is held open is seen by watchers only when it is closed.
-// The lock file stays; removing it would let two writers hold two of them.
+// lock takes the lock beside the file, waiting until ctx ends and lockWait at most (ErrLocked).
+// The flag file itself is never locked: a rename over a file that is held open is seen by
+// watchers only when it is closed. The lock file stays; removing it would let two writers hold
+// two of them.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".driftwatch.lock")
 	l, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("%w: lock: %w", ErrForbidden, err)
 	}
+	late := time.After(lockWait)
 	for {
 		err := unix.Flock(int(l.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -364,6 +370,9 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		case <-ctx.Done():
 			_ = l.Close()
 			return nil, fmt.Errorf("wait for the lock %s: %w", name, ctx.Err())
+		case <-late:
+			_ = l.Close()
+			return nil, fmt.Errorf("%w: another process has held %s for %s; nothing was written; wait for that process or end it (fuser shows it), then try again", ErrLocked, name, lockWait)
 		case <-time.After(lockPause):
 		}
 	}

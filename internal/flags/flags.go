@@ -136,9 +136,10 @@ type Switch interface {
 	Plan(s State, m Mode, w Want) (Change, error)
 	// TurnOff writes c if the source still is at c.Base, else ErrConflict. If it is at c.After
 	// already, nothing is written and Receipt.Already is set, so that it may be repeated after a
-	// crash. It fails with ErrReadOnly, ErrManagedElsewhere, ErrForbidden and ErrInvalid before
-	// anything is changed. ErrWrittenUnsure alone comes with the receipt: c was written, and what
-	// followed failed, or somebody overwrote it at once; journal the receipt and prove the flag.
+	// crash. It fails with ErrLocked, ErrReadOnly, ErrManagedElsewhere, ErrForbidden and
+	// ErrInvalid before anything is changed. ErrWrittenUnsure alone comes with the receipt: c was
+	// written, and what followed failed, or somebody overwrote it at once; journal the receipt
+	// and prove the flag.
 	TurnOff(ctx context.Context, c Change) (Receipt, error)
 	// Restore takes back what rc says was written, if the source still is at rc.After, else
 	// ErrConflict: it never undoes somebody else's edit. It fails as TurnOff does.
@@ -149,6 +150,8 @@ type Switch interface {
 var (
 	// ErrConflict: the source is not at the revision that the change was planned on.
 	ErrConflict = errors.New("changed by somebody else")
+	// ErrLocked: another process is writing the source, or is stuck while it does.
+	ErrLocked = errors.New("locked by another process")
 	// ErrAlreadyOff: there is nothing to turn off.
 	ErrAlreadyOff = errors.New("already off")
 	// ErrNotFound: the source has no such flag, or does not exist.

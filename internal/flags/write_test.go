@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -469,6 +470,34 @@ func TestLockHeldByAnotherProcess(t *testing.T) {
 	if !read(t, f, "plain").Off("off") {
 		t.Error("the waiting writer did not write")
 	}
+}
+
+// A process that is stopped while it holds the lock does not stop the others for good, though
+// their context never ends.
+func TestLockHeldForGood(t *testing.T) {
+	f, path := source(t, "f.json", jsonFile)
+	c := planned(t, f, "plain")
+	synctest.Test(t, func(t *testing.T) { // its clock runs ahead while all wait
+		unlock, err := lock(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		within, cancel := context.WithTimeout(t.Context(), time.Hour) // without a bound of its own, the wait ends here
+		defer cancel()
+		_, err = f.TurnOff(within, c)
+		if waited := time.Since(start); !errors.Is(err, ErrLocked) || waited < 2*time.Second || waited > 2100*time.Millisecond {
+			t.Errorf("after %v: %v, want ErrLocked after 2 s", waited, err)
+		}
+		if words := filepath.Join(filepath.Dir(path), ".f.json.driftwatch.lock"); !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "nothing was written") {
+			t.Errorf("error %v, want one that names %s", err, words)
+		}
+		if now, _ := os.ReadFile(path); string(now) != jsonFile {
+			t.Error("the file was changed without the lock")
+		}
+		unlock()
+		mustTurnOff(t, f, c)
+	})
 }
 
 func must[T any](v T, err error) T {
