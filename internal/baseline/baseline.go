@@ -202,6 +202,7 @@ type Comparison struct {
 	Signal   int
 	Metric   telemetry.Metric
 	Bound    float64
+	New      bool // as of the track: its counter first appeared with the upgrade
 
 	Calibration *Calibration // nil: there is no history to calibrate on
 	Looks       []Look

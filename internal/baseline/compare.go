@@ -51,7 +51,7 @@ func Compare(t telemetry.Track, c *Calibration, g Geometry, b *Buckets, quantile
 	}
 
 	out := Comparison{
-		Endpoint: t.Endpoint, Signal: t.Signal, Metric: t.Metric, Bound: t.Bound, Calibration: c,
+		Endpoint: t.Endpoint, Signal: t.Signal, Metric: t.Metric, Bound: t.Bound, New: t.New, Calibration: c,
 		BaselineEvents: before.events, BaselineTrials: before.trials, BaselineMissing: before.missing(),
 	}
 	if l.level {

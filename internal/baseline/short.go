@@ -28,6 +28,7 @@ type ShortSeries struct {
 	First    int                `json:"first"`
 	Events   telemetry.Values   `json:"events,omitempty"` // of a ratio; the level of a gauge
 	Trials   telemetry.Values   `json:"trials,omitempty"` // of a ratio
+	New      bool               `json:"new,omitempty"`    // as of the track: its counter first appeared with the upgrade
 	// Bounds are the finite ones of a histogram, seconds, ascending, shape (B); Buckets the
 	// requests at most that slow, step by step, shape (B+1), the last being all requests.
 	Bounds  []float64          `json:"bounds,omitempty"`
@@ -48,10 +49,10 @@ func NewShortSeries(signal int, s rule.Signal, g Geometry, through int, of, per 
 	end = max(first, min(end, through))
 	var out []ShortSeries
 	if s.Kind != rule.Histogram {
-		tracks, _ := Tracks(signal, s, nil, of, per)
+		tracks, _ := Tracks(signal, s, nil, of, per, -g.Gap)
 		for _, t := range tracks {
 			t = t.Slice(first, end)
-			out = append(out, ShortSeries{Endpoint: t.Endpoint, Signal: signal, First: first, Events: t.Events, Trials: t.Trials})
+			out = append(out, ShortSeries{Endpoint: t.Endpoint, Signal: signal, First: first, Events: t.Events, Trials: t.Trials, New: t.New})
 		}
 		return out
 	}

@@ -75,16 +75,20 @@ type Lack struct {
 // of are the reads of s.Metric, per those of s.Per (ratios only). Reads of one metric are
 // joined: where several cover a step, the last one in the slice tells it. They must share
 // origin and step, else Tracks panics. bounds are those chosen for the endpoints of a
-// histogram; a read whose layout lacks the bound has no data in its steps.
+// histogram; a read whose layout lacks the bound has no data in its steps. rollout is the step
+// in which the new version was first seen.
 //
 //   - Histogram: events are the requests beyond the bound, trials all requests.
 //   - Ratio: trials are per, and a step without per is missing. Where per is measured and the
 //     read has no such endpoint in of, or has it but no value up to this step, there were no
-//     events: a labelled counter comes into being with its first event. This holds only if
-//     any endpoint has of at all; otherwise the metric may be misspelt, and there is no track.
-//     A value missing after the first one is missing.
+//     events: a labelled counter comes into being with its first event. This holds from the
+//     first step on in which any endpoint has of; whether anything was counted before is not
+//     known, so those steps are missing. Where no endpoint had of before the rollout, either the
+//     first events ever came with it or the counting did: there were no events then, and the
+//     tracks are New. Where none has it at all, the metric may be misspelt, and there is no
+//     track. A value missing after the first one is missing.
 //   - Gauge: events are the level; what is not above 0 is missing.
-func Tracks(signal int, s rule.Signal, bounds map[telemetry.Endpoint]Bounds, of, per []*telemetry.Counts) ([]telemetry.Track, []Lack) {
+func Tracks(signal int, s rule.Signal, bounds map[telemetry.Endpoint]Bounds, of, per []*telemetry.Counts, rollout int) ([]telemetry.Track, []Lack) {
 	reads := of
 	if s.Kind == rule.Ratio {
 		reads = slices.Concat(of, per)
@@ -98,6 +102,11 @@ func Tracks(signal int, s rule.Signal, bounds map[telemetry.Endpoint]Bounds, of,
 			t.Signal, t.First = signal, first
 			tracks = append(tracks, t)
 		}
+	}
+	counted := j.counted(of)
+	exists, fresh := counted < length, first+counted >= rollout
+	if fresh {
+		counted = 0
 	}
 	for _, e := range endpoints(reads) {
 		switch s.Kind {
@@ -131,16 +140,16 @@ func Tracks(signal int, s rule.Signal, bounds map[telemetry.Endpoint]Bounds, of,
 				lacks = append(lacks, Lack{Endpoint: e, Signal: signal, Metric: telemetry.Retry, Of: "requests"})
 				continue
 			}
-			if !slices.ContainsFunc(of, func(c *telemetry.Counts) bool { return len(c.Rows) > 0 }) {
+			if !exists {
 				continue
 			}
-			k, n := j.events(of, e), j.join(per, e, lastRow)
+			k, n := j.events(of, e, counted), j.join(per, e, lastRow)
 			for i := range k {
 				if math.IsNaN(k[i]) || math.IsNaN(n[i]) {
 					k[i], n[i] = math.NaN(), math.NaN()
 				}
 			}
-			add(telemetry.Track{Endpoint: e, Metric: telemetry.Retry, Events: k, Trials: n})
+			add(telemetry.Track{Endpoint: e, Metric: telemetry.Retry, Events: k, Trials: n, New: fresh})
 		case rule.Gauge:
 			v := j.join(of, e, lastRow)
 			for i := range v {
@@ -227,9 +236,22 @@ func (j joiner) lay(reads []*telemetry.Counts, e telemetry.Endpoint, pick func(*
 	return out
 }
 
+// counted is the place of the first step in which any endpoint has a value; the length if none has.
+func (j joiner) counted(reads []*telemetry.Counts) int {
+	first := j.length
+	for _, c := range reads {
+		for i := range c.Rows {
+			if at := slices.IndexFunc(lastRow(&c.Rows[i]), func(v float64) bool { return !math.IsNaN(v) }); at >= 0 {
+				first = min(first, c.Grid.First-j.first+at)
+			}
+		}
+	}
+	return first
+}
+
 // events are the events of a ratio: 0 in the steps of reads without e, and in the steps
-// before the first value.
-func (j joiner) events(of []*telemetry.Counts, e telemetry.Endpoint) telemetry.Values {
+// before the first value. The steps before the place counted are missing.
+func (j joiner) events(of []*telemetry.Counts, e telemetry.Endpoint, counted int) telemetry.Values {
 	out := j.lay(of, e, lastRow, 0)
 	born := slices.IndexFunc(j.join(of, e, lastRow), func(v float64) bool { return !math.IsNaN(v) })
 	if born < 0 {
@@ -241,6 +263,7 @@ func (j joiner) events(of []*telemetry.Counts, e telemetry.Endpoint) telemetry.V
 			fill(out[from:to], 0)
 		}
 	}
+	fill(out[:counted], math.NaN())
 	return out
 }
 

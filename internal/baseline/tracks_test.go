@@ -77,7 +77,7 @@ func TestTracksOfHistogram(t *testing.T) {
 		telemetry.CountRow{Endpoint: fresh, Bounds: []float64{.1, inf}, Steps: [][]float64{{0, 0, 0, 1}, {0, 0, 0, 2}}},
 	)
 	tracks, lacks := Tracks(2, rule.Signal{Kind: rule.Histogram}, map[telemetry.Endpoint]Bounds{a: {Tail: 1, Body: .1}, b: {}},
-		[]*telemetry.Counts{history, recent}, nil)
+		[]*telemetry.Counts{history, recent}, nil, 0)
 	want := []telemetry.Track{
 		{Metric: telemetry.Tail, Bound: 1, Events: telemetry.Values{1, 2, 2, 1, 0}, Trials: telemetry.Values{10, 10, 10, 20, 0}},
 		{Metric: telemetry.Body, Bound: .1, Events: telemetry.Values{4, 5, 5, 15, 0}, Trials: telemetry.Values{10, 10, 10, 20, 0}},
@@ -89,8 +89,10 @@ func TestTracksOfHistogram(t *testing.T) {
 		}
 	}
 	if !slices.Equal(lacks, []Lack{
-		{Endpoint: b, Signal: 2, Metric: telemetry.Tail, Of: "buckets"}, {Endpoint: b, Signal: 2, Metric: telemetry.Body, Of: "buckets"},
-		{Endpoint: fresh, Signal: 2, Metric: telemetry.Tail, Of: "history"}, {Endpoint: fresh, Signal: 2, Metric: telemetry.Body, Of: "history"},
+		{Endpoint: b, Signal: 2, Metric: telemetry.Tail, Of: "buckets"},
+		{Endpoint: b, Signal: 2, Metric: telemetry.Body, Of: "buckets"},
+		{Endpoint: fresh, Signal: 2, Metric: telemetry.Tail, Of: "history"},
+		{Endpoint: fresh, Signal: 2, Metric: telemetry.Body, Of: "history"},
 	}) {
 		t.Errorf("lacks %+v", lacks)
 	}
@@ -102,7 +104,7 @@ func TestTracksOfChangedLayout(t *testing.T) {
 	tracks, _ := Tracks(0, rule.Signal{Kind: rule.Histogram}, map[telemetry.Endpoint]Bounds{a: {Tail: 1}}, []*telemetry.Counts{
 		counts(-2, 1, telemetry.CountRow{Endpoint: a, Bounds: []float64{1, inf}, Steps: [][]float64{{9}, {10}}}),
 		counts(-1, 2, telemetry.CountRow{Endpoint: a, Bounds: []float64{2, inf}, Steps: [][]float64{{9, 9}, {10, 10}}}),
-	}, nil)
+	}, nil, 0)
 	wantTracks(t, tracks, []telemetry.Track{
 		{Metric: telemetry.Tail, Events: telemetry.Values{1, nan, nan}, Trials: telemetry.Values{10, nan, nan}},
 	})
@@ -117,25 +119,47 @@ func TestTracksOfRatio(t *testing.T) {
 		lacks   int
 	}{
 		{
-			name: "no value before the first event is no event, afterwards it is missing",
-			of:   []*telemetry.Counts{counts(0, 5, row("a", nan, nan, 3, nan, 4))},
-			per:  []*telemetry.Counts{counts(0, 5, row("a", 10, nan, 10, 10, 10))},
-			want: []telemetry.Track{{Events: telemetry.Values{0, nan, 3, nan, 4}, Trials: telemetry.Values{10, nan, 10, nan, 10}}},
+			name:  "no value before the first event is no event, afterwards it is missing",
+			of:    []*telemetry.Counts{counts(-3, 5, row("a", nan, nan, 3, nan, 4), row("b", 1, 1, 1, 1, 1))},
+			per:   []*telemetry.Counts{counts(-3, 5, row("a", 10, nan, 10, 10, 10))},
+			want:  []telemetry.Track{{Events: telemetry.Values{0, nan, 3, nan, 4}, Trials: telemetry.Values{10, nan, 10, nan, 10}}},
+			lacks: 1,
+		},
+		{
+			name: "before any endpoint was counted nothing is known",
+			of:   []*telemetry.Counts{counts(-5, 2), counts(-3, 4, row("a", nan, nan, 3, nan), row("b", nan, 1, nan, 1))},
+			per:  []*telemetry.Counts{counts(-5, 6, row("a", 10, 10, 10, 10, 10, 10), row("b", 5, 5, 5, 5, 5, 5))},
+			want: []telemetry.Track{
+				{Events: telemetry.Values{nan, nan, nan, 0, 3, nan}, Trials: telemetry.Values{nan, nan, nan, 10, 10, nan}},
+				{Events: telemetry.Values{nan, nan, nan, 1, nan, 1}, Trials: telemetry.Values{nan, nan, nan, 5, nan, 5}},
+			},
+		},
+		{
+			name: "a counter that comes with the rollout is new",
+			of:   []*telemetry.Counts{counts(-4, 3), counts(-2, 3, row("a", nan, 2, 5))},
+			per:  []*telemetry.Counts{counts(-4, 3, row("a", 10, 10, 10)), counts(-2, 3, row("a", 10, 10, 10))},
+			want: []telemetry.Track{{Events: telemetry.Values{0, 0, 0, 2, 5}, Trials: telemetry.Values{10, 10, 10, 10, 10}, New: true}},
+		},
+		{
+			name: "a metric with series and no values makes no track",
+			of:   []*telemetry.Counts{counts(-1, 2, row("a", nan, nan))},
+			per:  []*telemetry.Counts{counts(-1, 2, row("a", 10, 11))},
 		},
 		{
 			name: "an endpoint without events in a metric that exists has none",
-			of:   []*telemetry.Counts{counts(0, 2, row("b", 1, 1))},
-			per:  []*telemetry.Counts{counts(0, 2, row("a", 10, 11), row("b", 5, 5))},
+			of:   []*telemetry.Counts{counts(-3, 2, row("b", 1, 1))},
+			per:  []*telemetry.Counts{counts(-3, 2, row("a", 10, 11), row("b", 5, 5))},
 			want: []telemetry.Track{
 				{Events: telemetry.Values{0, 0}, Trials: telemetry.Values{10, 11}},
 				{Events: telemetry.Values{1, 1}, Trials: telemetry.Values{5, 5}},
 			},
 		},
 		{
-			name: "events that begin after the upgrade",
-			of:   []*telemetry.Counts{counts(-2, 2), counts(-1, 3, row("a", nan, 2, 5))},
-			per:  []*telemetry.Counts{counts(-2, 2, row("a", 10, 10)), counts(-1, 3, row("a", 10, 10, 10))},
-			want: []telemetry.Track{{Events: telemetry.Values{0, 0, 2, 5}, Trials: telemetry.Values{10, 10, 10, 10}}},
+			name:  "events that begin after the upgrade",
+			of:    []*telemetry.Counts{counts(-2, 2, row("b", 1, 1)), counts(-1, 3, row("a", nan, 2, 5))},
+			per:   []*telemetry.Counts{counts(-2, 2, row("a", 10, 10)), counts(-1, 3, row("a", 10, 10, 10))},
+			want:  []telemetry.Track{{Events: telemetry.Values{0, 0, 2, 5}, Trials: telemetry.Values{10, 10, 10, 10}}},
+			lacks: 1,
 		},
 		{
 			name: "a later read without the endpoint has no events",
@@ -145,8 +169,8 @@ func TestTracksOfRatio(t *testing.T) {
 		},
 		{
 			name: "steps that no read of the events covers are missing",
-			of:   []*telemetry.Counts{counts(1, 1, row("a", 7))},
-			per:  []*telemetry.Counts{counts(0, 3, row("a", 10, 10, 10))},
+			of:   []*telemetry.Counts{counts(-2, 1, row("a", 7))},
+			per:  []*telemetry.Counts{counts(-3, 3, row("a", 10, 10, 10))},
 			want: []telemetry.Track{{Events: telemetry.Values{nan, 7, nan}, Trials: telemetry.Values{nan, 10, nan}}},
 		},
 		{
@@ -168,7 +192,7 @@ func TestTracksOfRatio(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tracks, lacks := Tracks(0, ratio, nil, tt.of, tt.per)
+			tracks, lacks := Tracks(0, ratio, nil, tt.of, tt.per, -1)
 			for i := range tt.want {
 				tt.want[i].Metric = telemetry.Retry
 			}
@@ -182,7 +206,7 @@ func TestTracksOfRatio(t *testing.T) {
 
 func TestTracksOfGauge(t *testing.T) {
 	tracks, _ := Tracks(0, rule.Signal{Kind: rule.Gauge}, nil,
-		[]*telemetry.Counts{counts(-1, 5, row("a", .5, 0, -1, nan, inf), row("b", 0, 0, 0, 0, 0))}, nil)
+		[]*telemetry.Counts{counts(-1, 5, row("a", .5, 0, -1, nan, inf), row("b", 0, 0, 0, 0, 0))}, nil, 0)
 	wantTracks(t, tracks, []telemetry.Track{{Metric: telemetry.Level, Events: telemetry.Values{.5, nan, nan, nan, nan}}})
 }
 
@@ -194,7 +218,7 @@ func TestTracksPanicsOnTwoGrids(t *testing.T) {
 			t.Error("reads on different grids were joined")
 		}
 	}()
-	Tracks(0, rule.Signal{Kind: rule.Gauge}, nil, []*telemetry.Counts{counts(0, 1, row("a", 1)), other}, nil)
+	Tracks(0, rule.Signal{Kind: rule.Gauge}, nil, []*telemetry.Counts{counts(0, 1, row("a", 1)), other}, nil, 0)
 }
 
 // One more slow request never lowers the events of a step.
@@ -207,7 +231,7 @@ func TestSlowRequestsNeverLowerEvents(t *testing.T) {
 			steps[i][0]++
 		}
 		tracks, _ := Tracks(0, rule.Signal{Kind: rule.Histogram}, map[telemetry.Endpoint]Bounds{a: {Tail: 1, Body: .1}},
-			[]*telemetry.Counts{counts(0, 1, telemetry.CountRow{Endpoint: a, Bounds: bounds, Steps: steps})}, nil)
+			[]*telemetry.Counts{counts(0, 1, telemetry.CountRow{Endpoint: a, Bounds: bounds, Steps: steps})}, nil, 0)
 		return tracks
 	}
 	for i, before := range read(len(bounds)) { // len(bounds): no request added
@@ -261,7 +285,7 @@ func wantTracks(t *testing.T, got, want []telemetry.Track) {
 		t.Fatalf("%d tracks, want %d: %+v", len(got), len(want), got)
 	}
 	for i := range want {
-		if got[i].Metric != want[i].Metric || !equal(got[i].Events, want[i].Events) || !equal(got[i].Trials, want[i].Trials) {
+		if got[i].Metric != want[i].Metric || got[i].New != want[i].New || !equal(got[i].Events, want[i].Events) || !equal(got[i].Trials, want[i].Trials) {
 			t.Errorf("track %d is %s %v of %v, want %s %v of %v", i, got[i].Metric, got[i].Events, got[i].Trials,
 				want[i].Metric, want[i].Events, want[i].Trials)
 		}

@@ -204,7 +204,7 @@ func TestTracksAreThoseOfTheProduct(t *testing.T) {
 			bounds[s.Endpoint(e)] = b
 		}
 	}
-	want, lacks := baseline.Tracks(LatencySignal, rule.Signal{Kind: rule.Histogram}, bounds, []*telemetry.Counts{d.Counts()}, nil)
+	want, lacks := baseline.Tracks(LatencySignal, rule.Signal{Kind: rule.Histogram}, bounds, []*telemetry.Counts{d.Counts()}, nil, 0)
 	var got []telemetry.Track
 	for _, track := range d.Tracks {
 		if track.Signal == LatencySignal {

@@ -153,6 +153,10 @@ type Track struct {
 	First    int      `json:"first"`
 	Events   Values   `json:"events"`
 	Trials   Values   `json:"trials,omitempty"`
+
+	// New: no endpoint had this counter before the rollout. That there were no events is then an
+	// assumption: new instrumentation looks the same as the first events ever.
+	New bool `json:"new,omitempty"`
 }
 
 // Slice is the part of t on the steps [from, to); steps that t does not cover are missing.

@@ -88,7 +88,7 @@ func doubled(f *family, e sim.Effect, in *detect.Input) {
 	for i := range x.service.World.Rates {
 		bounds[x.service.Endpoint(i)] = x.service.Bounds[i]
 	}
-	tracks, _ := baseline.Tracks(sim.LatencySignal, in.Rule.Signals[sim.LatencySignal], bounds, []*telemetry.Counts{counts, counts}, nil)
+	tracks, _ := baseline.Tracks(sim.LatencySignal, in.Rule.Signals[sim.LatencySignal], bounds, []*telemetry.Counts{counts, counts}, nil, 0)
 	for i := range in.Comparisons {
 		c := &in.Comparisons[i]
 		for _, t := range tracks {
