@@ -58,10 +58,14 @@ func TestAgainstControls(t *testing.T) {
 			move(&in.Comparisons[0], 5, certain, 1)
 			move(&in.Comparisons[9], 30, certain, 1)
 		}, Regressed, 30, false, true, 1.0 / 4991, math.NaN(), false},
-		{"what was confirmed before a control rose stays", certain, 1, func(in *Input) { move(&in.Comparisons[9], 30, certain, 1) },
-			Regressed, 6, false, true, 1, math.NaN(), false},
-		{"only against controls, one of which fell", certain, 1, func(in *Input) { move(&in.Comparisons[9], 5, -certain, -1) },
-			NoMeaningfulRise, 0, false, false, 1, math.NaN(), true},
+		{
+			"what was confirmed before a control rose stays", certain, 1, func(in *Input) { move(&in.Comparisons[9], 30, certain, 1) },
+			Regressed, 6, false, true, 1, math.NaN(), false,
+		},
+		{
+			"only against controls, one of which fell", certain, 1, func(in *Input) { move(&in.Comparisons[9], 5, -certain, -1) },
+			NoMeaningfulRise, 0, false, false, 1, math.NaN(), true,
+		},
 		{"fell only against controls", -certain, -1, none, NoMeaningfulRise, 0, true, false, 1, math.NaN(), true},
 		{"fell both ways", -certain, -1, func(in *Input) { move(&in.Comparisons[0], 5, -0.2, -0.01) }, Improved, 0, true, false, 1, math.NaN(), true},
 		{"looks without controls", certain, 1, func(in *Input) {
@@ -71,6 +75,16 @@ func TestAgainstControls(t *testing.T) {
 				}
 			})
 		}, Regressed, 6, false, false, 1, math.NaN(), true},
+		{"controls are back after a look without them", certain, 1, func(in *Input) {
+			each(&in.Comparisons[0], func(l *baseline.Look) {
+				if l.T == 5 {
+					l.Against.Max, l.Against.Z = 0, 0
+				}
+				if l.T == 6 {
+					l.Against = nil
+				}
+			})
+		}, NoMeaningfulRise, 0, false, false, 1, math.NaN(), true},
 		{"no look with controls", certain, 1, func(in *Input) {
 			each(&in.Comparisons[0], func(l *baseline.Look) { l.Against = nil })
 		}, NoMeaningfulRise, 0, false, false, 1, math.NaN(), true},

@@ -127,8 +127,17 @@ func (f *family) decide(r *row, improved bool) {
 		f.explain(r)
 		return
 	}
+	if r.fresh {
+		r.Warnings = append(r.Warnings, CounterIsNew)
+	}
 	if r.RegressedAt > 0 {
 		r.Verdict = Regressed
+		switch {
+		case t.looks[r.end] == nil || !t.looks[r.end].Valid:
+			r.Warnings = append(r.Warnings, LastLookMissing)
+		case outside(t.last):
+			r.Warnings = append(r.Warnings, LoadOutsideHistory)
+		}
 		return
 	}
 	if q := r.AttainableQ; q > alpha.Act && q <= alpha.Report {

@@ -28,6 +28,11 @@ const (
 	// OriginUnknown: the statistic rose, but the steps that would show whether it began before
 	// the upgrade, or is still there, are missing.
 	OriginUnknown = "origin_unknown"
+	// CounterIsNew: no endpoint had this counter before the upgrade. What looks like the first
+	// events ever may be new instrumentation, so the row is judged but never acted on.
+	CounterIsNew = "counter_is_new"
+	// LastLookMissing: the row was confirmed before, but at the last look it could not be seen.
+	LastLookMissing = "last_look_missing"
 	// NoRestartInCalibration: placebos were not restarted and the upgrade was, and there are
 	// no controls that show what a restart alone does.
 	NoRestartInCalibration = "no_restart_in_calibration"
@@ -89,7 +94,8 @@ type row struct {
 	lacking []Lacking
 	unread  string // why, if void
 	void    bool
-	end     int // the last look made, -1 = none
+	end     int  // the last look made, -1 = none
+	fresh   bool // of a counter that first appeared with the upgrade
 }
 
 // A test is one metric of a row.
@@ -175,13 +181,15 @@ func assemble(in Input) *family {
 		c := &in.Comparisons[i]
 		r := at(c.Endpoint, c.Signal)
 		r.tests = append(r.tests, f.newTest(r, c))
+		r.fresh = r.fresh || c.New
 	}
 	for _, l := range in.Lacking {
 		r := at(l.Endpoint, l.Signal)
 		r.lacking = append(r.lacking, l)
 	}
 	for _, s := range in.Short {
-		at(s.Endpoint, s.Signal)
+		r := at(s.Endpoint, s.Signal)
+		r.fresh = r.fresh || s.New
 	}
 	// A signal that could not be read may be one that any endpoint has.
 	for signal := range in.Unread {
@@ -284,7 +292,7 @@ func (f *family) rank() {
 
 // watchControls finds out, look by look, what the controls did by themselves, and with that
 // which tests are judged against them: those behind a flag, at looks at which 3 controls could
-// be compared, as long as no control has moved. A control that rose speaks for a cause that all
+// be compared, until one at which they cannot or a control has moved. A control that rose speaks for a cause that all
 // share; one that fell is no measure of what would have been without the upgrade.
 func (f *family) watchControls() {
 	f.risen, f.moved = make([]bool, f.looks), make([]bool, f.looks)
@@ -300,12 +308,13 @@ func (f *family) watchControls() {
 	for _, r := range f.rows {
 		for _, t := range r.testable() {
 			t.siblings = make([]bool, f.looks)
-			compared := false
+			compared, left := false, false
 			for look, l := range t.looks {
 				if l != nil && l.Valid {
+					left = left || compared && l.Against == nil
 					compared = l.Against != nil
 				}
-				t.siblings[look] = r.Flag >= 0 && t.against != nil && compared && !f.moved[look]
+				t.siblings[look] = r.Flag >= 0 && t.against != nil && compared && !left && !f.moved[look]
 			}
 		}
 	}
@@ -425,10 +434,16 @@ func everyRow(*row) bool { return true }
 // look adjusts the p of one look and confirms what is to be confirmed at it.
 func (f *family) look(look int) {
 	at := func(r *row) float64 { return r.p(look) }
+	acting := func(r *row) float64 { // a small p of what cannot be acted on must not lift others
+		if r.fresh {
+			return 1
+		}
+		return at(r)
+	}
 	all := f.adjustOver(everyRow, at)
 	flags := make([]adjusted, len(f.in.Rule.Flags))
 	for i := range flags {
-		flags[i] = f.adjustOver(func(r *row) bool { return r.Flag == i }, at)
+		flags[i] = f.adjustOver(func(r *row) bool { return r.Flag == i }, acting)
 	}
 	for _, r := range f.rows {
 		if r.void || look > r.end || !r.counts() {
@@ -437,7 +452,7 @@ func (f *family) look(look int) {
 		r.P = at(r)
 		r.Q = all.at(r.P)
 		if r.Flag >= 0 {
-			r.QAct = flags[r.Flag].at(r.P)
+			r.QAct = flags[r.Flag].at(acting(r))
 		}
 		if r.RegressedAt == 0 && r.Q <= f.in.Rule.Alpha.Act {
 			if t := r.winner(look); t.confirms(look) {
@@ -450,8 +465,13 @@ func (f *family) look(look int) {
 // confirms reports whether t says at a look what a regression takes besides a small q.
 func (t *test) confirms(look int) bool {
 	l := t.looks[look]
-	return l != nil && l.Valid && !outside(l) && t.enoughEvents(l, t.adjusted(look).Adj) &&
+	return l != nil && l.Valid && !outside(l) && t.enoughEvents(l, t.adjusted(look).Adj) && t.ranking(look).agrees(look) &&
 		t.effect(t.adjusted(look).Adj) == yes && origin(l) == yes && gate(l.Jp) == yes
+}
+
+// seen reports whether t was made at a look, at a load that history knows.
+func (t *test) seen(look int) bool {
+	return look >= 0 && t.last != nil && t.looks[look] == t.last && !outside(t.last)
 }
 
 // conclude gives every row its numbers and its verdict.
@@ -564,7 +584,7 @@ func (f *family) show(r *row, t *test) {
 	if k != t.own {
 		r.Against = Ranked{l.Z, r.P}
 	}
-	r.StillThere = gate(t.last.Jp) == yes
+	r.StillThere = t.seen(r.end) && gate(t.last.Jp) == yes
 	d := t.signal.Direction
 	detectable := k.detectable(d, f.in.Rule.Alpha.Act)
 	r.Change = change(d, l.Adj, l.S, t.Slope, detectable)
@@ -629,7 +649,7 @@ func (f *family) judgement() Judgement {
 		judged, least := false, 1.0
 		for _, r := range e.rows {
 			for _, t := range r.testable() {
-				if r.end >= 0 && t.last != nil && t.last == t.looks[r.end] && !outside(t.last) {
+				if t.seen(r.end) {
 					judged, least = true, min(least, t.own.attainableQ(f.m))
 				}
 			}

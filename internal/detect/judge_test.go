@@ -225,8 +225,10 @@ func TestDecisionTable(t *testing.T) {
 			c.Before, c.After = math.NaN(), math.NaN()
 			in.Rule.Signals[0].MinimumChange = 0.001
 		}, want{verdict: Undecided, suspected: true, warnings: []string{EffectUnknown}}},
-		{"6 a change beyond all numbers", func(in *Input, c *baseline.Comparison) { move(c, 5, certain, 800) },
-			want{verdict: Undecided, suspected: true, warnings: []string{EffectUnknown}}},
+		{
+			"6 a change beyond all numbers", func(in *Input, c *baseline.Comparison) { move(c, 5, certain, 800) },
+			want{verdict: Undecided, suspected: true, warnings: []string{EffectUnknown}},
+		},
 		{"8 load outside history", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, certain, 1)
 			each(c, func(l *baseline.Look) { l.LoadSD = 4.1 })
@@ -294,10 +296,14 @@ func TestDecisionTable(t *testing.T) {
 			each(c, func(l *baseline.Look) { l.Events, l.EventSteps = 2, 1 })
 			through(in, 10)
 		}, want{verdict: Undecided}},
-		{"10 turned off before the first look", func(in *Input, c *baseline.Comparison) { in.WrittenAt = map[int]int{0: 4} },
-			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 4, Need: 5}}},
-		{"10 gone after the upgrade", func(in *Input, c *baseline.Comparison) { c.Looks = nil },
-			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 0, Need: 46}}},
+		{
+			"10 turned off before the first look", func(in *Input, c *baseline.Comparison) { in.WrittenAt = map[int]int{0: 4} },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 4, Need: 5}},
+		},
+		{
+			"10 gone after the upgrade", func(in *Input, c *baseline.Comparison) { c.Looks = nil },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 0, Need: 46}},
+		},
 		{"10 nothing was requested", func(in *Input, c *baseline.Comparison) {
 			each(c, func(l *baseline.Look) { l.Valid, l.Trials, l.Events = false, 0, 0 })
 		}, want{verdict: NotEnoughData, needs: &Needs{Of: "requests", Have: 0, Need: 1}}},
@@ -309,12 +315,18 @@ func TestDecisionTable(t *testing.T) {
 			through(in, 13)
 			in.Comparisons[0].Looks[8].Valid = false
 		}, want{verdict: Undecided}},
-		{"10 events that never come", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 0 },
-			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 0, Need: 4}}},
-		{"10 events in a million years", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 1e-12 },
-			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 57e-12, Need: 4}}},
-		{"10 few expected events", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 0.05 },
-			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 2.85, Need: 4, When: after(83)}}},
+		{
+			"10 events that never come", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 0 },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 0, Need: 4}},
+		},
+		{
+			"10 events in a million years", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 1e-12 },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 57e-12, Need: 4}},
+		},
+		{
+			"10 few expected events", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 0.05 },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "events", Have: 2.85, Need: 4, When: after(83)}},
+		},
 		{"10 a jump of seven events", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, certain, 1)
 			each(c, func(l *baseline.Look) { l.Events = 7 })
@@ -324,8 +336,10 @@ func TestDecisionTable(t *testing.T) {
 			move(c, 5, certain, 1)
 			each(c, func(l *baseline.Look) { l.EventSteps = 2 })
 		}, want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 2, Need: 3}}},
-		{"10 before the first look", func(in *Input, c *baseline.Comparison) { through(in, 4) },
-			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 4, Need: 5, When: after(5)}}},
+		{
+			"10 before the first look", func(in *Input, c *baseline.Comparison) { through(in, 4) },
+			want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 4, Need: 5, When: after(5)}},
+		},
 		{"11 improved", func(in *Input, c *baseline.Comparison) { move(c, 5, -certain, -0.5) }, want{verdict: Improved}},
 		{"11 improved before the last look", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, -certain, -0.5)
@@ -1196,5 +1210,74 @@ func TestTooLittleToExcludeThreeTimes(t *testing.T) {
 		if r := rowOf(t, Judge(in), "a0"); r.Note != "" {
 			t.Errorf("%s, s = %v: note %q before the last look", tt.direction, tt.s, r.Note)
 		}
+	}
+}
+
+// What was confirmed is still there only if the last look says so, not one before it.
+func TestStillThere(t *testing.T) {
+	last := func(change func(*baseline.Look)) func(*baseline.Comparison) {
+		return func(c *baseline.Comparison) { change(&c.Looks[len(c.Looks)-1]) }
+	}
+	tests := []struct {
+		name     string
+		do       func(c *baseline.Comparison)
+		still    bool
+		warnings []string
+	}{
+		{"seen", func(*baseline.Comparison) {}, true, nil},
+		{"the last look is missing", last(func(l *baseline.Look) { l.Valid = false }), false, []string{LastLookMissing}},
+		{"the last look is at a strange load", last(func(l *baseline.Look) { l.LoadSD = 4.1 }), false, []string{LoadOutsideHistory}},
+		{"gone at the last look", last(func(l *baseline.Look) { l.Jp = 0.4 }), false, nil},
+		{"unknown at the last look", last(func(l *baseline.Look) { l.Jp = math.NaN() }), false, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := scene(4, 6)
+			move(&in.Comparisons[0], 10, 6, 1)
+			tt.do(&in.Comparisons[0])
+			r := rowOf(t, Judge(in), "a0")
+			if r.Verdict != Regressed || r.RegressedAt != 10 || r.StillThere != tt.still || !slices.Equal(r.Warnings, tt.warnings) {
+				t.Errorf("%v at %d, still there %v, warnings %v; want regressed at 10, %v, %v",
+					r.Verdict, r.RegressedAt, r.StillThere, r.Warnings, tt.still, tt.warnings)
+			}
+		})
+	}
+}
+
+// A p that stems from a fall confirms no rise. The fall is rejected at look 6 but too small to
+// be confirmed, and from look 8 on there is a rise that chance makes, but large enough.
+func TestBothWaysConfirmTheirOwn(t *testing.T) {
+	in := scene(4, 6)
+	in.Rule.Signals[0].Direction = rule.Both
+	c := &in.Comparisons[0]
+	move(c, 6, -6, -0.1)
+	move(c, 8, 1, 0.5)
+	if r := rowOf(t, Judge(in), "a0"); r.Verdict == Regressed || r.P != 2.0/4991 {
+		t.Errorf("%v at %d, p %v; want no confirmation of the other way", r.Verdict, r.RegressedAt, r.P)
+	}
+	move(c, 12, -6, -0.5)
+	if r := rowOf(t, Judge(in), "a0"); r.Verdict != Regressed || r.RegressedAt != 12 {
+		t.Errorf("%v at %d, want regressed at 12, when it falls again", r.Verdict, r.RegressedAt)
+	}
+}
+
+// A counter that came with the upgrade is found, is marked, and lifts nobody else: with the 3
+// of its flag at p = 1/4991, the p of a3, 31/4991, would have a q of 31/4991 among the four
+// endpoints behind the flag; it has 4 * 31/4991.
+func TestNewCounter(t *testing.T) {
+	in := scene(4, 6)
+	for i := range 3 {
+		in.Comparisons[i].New = true
+		move(&in.Comparisons[i], 6, 6, 1)
+	}
+	move(&in.Comparisons[3], 6, 4.965, 1)
+	j := Judge(in)
+	for _, name := range []string{"a0", "a1", "a2"} {
+		if r := rowOf(t, j, name); r.Verdict != Regressed || r.QAct != 1 || !slices.Equal(r.Warnings, []string{CounterIsNew}) {
+			t.Errorf("%s: %v, q of its flag %v, warnings %v", name, r.Verdict, r.QAct, r.Warnings)
+		}
+	}
+	if r := rowOf(t, j, "a3"); !near(r.QAct, 4*31.0/4991) || len(r.Warnings) != 0 {
+		t.Errorf("a3: q of its flag %v, warnings %v", r.QAct, r.Warnings)
 	}
 }

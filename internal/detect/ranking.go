@@ -20,6 +20,7 @@ type ranking struct {
 	looks  []*baseline.Adjusted // nil: there is nothing to rank
 	p      []float64            // never rises, and stays what it was after the last look
 	better []float64            // p of the other way, 1 if there is none
+	falls  []bool               // where both ways are looked: p is that of the fall; else nil
 }
 
 func (k *ranking) history(down bool) []float64 {
@@ -49,14 +50,21 @@ func (k *ranking) rank(g baseline.Geometry, d rule.Direction, skip []bool) {
 	case rule.Down:
 		k.p, k.better = down, up
 	case rule.Both:
-		k.p, k.better = up, make([]float64, len(up))
+		k.p, k.better, k.falls = up, make([]float64, len(up)), make([]bool, len(up))
 		for i, p := range down {
+			k.falls[i] = p < k.p[i]
 			k.p[i] = min(1, 2*min(k.p[i], p))
 			k.better[i] = 1
 		}
 	default:
 		k.p, k.better = up, down
 	}
+}
+
+// agrees reports whether the difference at a look goes the way that p speaks of: p never rises
+// again, and may stem from a look at which the difference went the other way.
+func (k *ranking) agrees(look int) bool {
+	return k.falls == nil || k.falls[look] == (k.adjustedAt(look).Adj < 0)
 }
 
 // process returns p at each look on the way of sign, up or down: the rank of the running

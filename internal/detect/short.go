@@ -170,6 +170,9 @@ func (f *family) decideShort(r *row, s baseline.ShortFamily, through int) {
 	r.Own = Ranked{t.Z, r.P}
 	r.Looks = 1
 
+	if r.fresh {
+		r.Warnings = append(r.Warnings, CounterIsNew)
+	}
 	alpha := f.in.Rule.Alpha
 	sure := s.Before >= ActShortBefore || s.Guard.Holds(r.Q)
 	switch {

@@ -153,6 +153,11 @@ func (in DecideInput) byEvidence(rows []detect.Row) Decision {
 		return refuse(ReasonServiceWide, "endpoints that the flag is not behind got worse too")
 	}
 	alpha := in.Rule.Alpha.Act
+	counted := slices.DeleteFunc(slices.Clone(rows), func(r detect.Row) bool { return slices.Contains(r.Warnings, detect.CounterIsNew) })
+	if len(counted) == 0 {
+		return refuse(ReasonCouldNotCheck, "the counter of %s first appeared with the upgrade: new instrumentation looks the same", rows[0].Endpoint)
+	}
+	rows = counted
 	sure := slices.DeleteFunc(slices.Clone(rows), func(r detect.Row) bool { return !(r.QAct <= alpha) })
 	if len(sure) == 0 {
 		return refuse(ReasonServiceWide, "among the endpoints behind the flag alone the evidence is too weak (q %.2g, needed %.2g)", rows[0].QAct, alpha)

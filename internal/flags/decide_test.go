@@ -82,6 +82,15 @@ func TestDecide(t *testing.T) {
 		{"at the level", func(in *DecideInput) { in.Judgement.Rows[0].QAct = 0.01 }, Act, "", ""},
 		{"no number for the act family", func(in *DecideInput) { in.Judgement.Rows[0].QAct = math.NaN() }, Refused, ReasonServiceWide, "NaN"},
 		{"gone again", func(in *DecideInput) { in.Judgement.Rows[0].StillThere = false }, Refused, ReasonGoneAgain, ""},
+		{"a counter that came with the upgrade", func(in *DecideInput) { in.Judgement.Rows[0].Warnings = []string{detect.CounterIsNew} }, Refused, ReasonCouldNotCheck, "new instrumentation"},
+		{"such a counter beside a row that is sure", func(in *DecideInput) {
+			in.Judgement.Rows[0].Warnings = []string{detect.CounterIsNew}
+			in.Judgement.Rows = append(in.Judgement.Rows, detect.Row{Flag: 0, Verdict: detect.Regressed, QAct: 0.002, StillThere: true})
+		}, Act, "", ""},
+		{"such a counter beside a row that is gone", func(in *DecideInput) {
+			in.Judgement.Rows[0].Warnings = []string{detect.CounterIsNew}
+			in.Judgement.Rows = append(in.Judgement.Rows, detect.Row{Flag: 0, Verdict: detect.Regressed, QAct: 0.002})
+		}, Refused, ReasonGoneAgain, ""},
 		{"one row gone, one still there", func(in *DecideInput) {
 			in.Judgement.Rows[0].StillThere = false
 			in.Judgement.Rows = append(in.Judgement.Rows, detect.Row{Flag: 0, Verdict: detect.Regressed, QAct: 0.002, StillThere: true})

@@ -255,6 +255,8 @@ func (r *Report) actionsLast() []Action {
 func warningText(w string) string {
 	words := map[string]string{
 		detect.LoadOutsideHistory:     "the traffic is outside of anything in the history, so nothing is confirmed while that lasts",
+		detect.CounterIsNew:           "this counter first appeared with the upgrade: new instrumentation looks the same, so nothing is done about it",
+		detect.LastLookMissing:        "it was found at an earlier look; at the last one it could not be seen",
 		detect.CannotBeConfirmedAlone: "the history is too small to confirm one endpoint on its own",
 		detect.EffectUnknown:          "it moved, but by how much cannot be told",
 		detect.OriginUnknown:          "whether it began before the upgrade, or is still there, cannot be told: those steps are missing",
