@@ -308,8 +308,20 @@ func TestBlocksAndClasses(t *testing.T) {
 		eventsPerStep float64
 		block, class  int
 	}{ // research/statistics.md 3.2 and 3.5
-		{100, 1, 3}, {8, 1, 3}, {7.9, 2, 2}, {4, 2, 2}, {3.9, 3, 2}, {2.7, 3, 2}, {2.6, 5, 2}, {2, 5, 2}, {1.9, 5, 1}, {1.6, 5, 1},
-		{1.5, 10, 1}, {.5, 10, 1}, {.49, 10, 0}, {0, 10, 0},
+		{100, 1, 3},
+		{8, 1, 3},
+		{7.9, 2, 2},
+		{4, 2, 2},
+		{3.9, 3, 2},
+		{2.7, 3, 2},
+		{2.6, 5, 2},
+		{2, 5, 2},
+		{1.9, 5, 1},
+		{1.6, 5, 1},
+		{1.5, 10, 1},
+		{.5, 10, 1},
+		{.49, 10, 0},
+		{0, 10, 0},
 	} {
 		if b, c := blockOf(tt.eventsPerStep), classOf(tt.eventsPerStep); b != tt.block || c != tt.class {
 			t.Errorf("%v events per step: block %d, class %d; want %d, %d", tt.eventsPerStep, b, c, tt.block, tt.class)

@@ -31,9 +31,13 @@ func TestRegressOnLoadAndControls(t *testing.T) {
 		what      string
 		got, want float64
 	}{
-		{"slope", c.Slope, 0.5}, {"control slope", c.ControlSlope, 0.8},
-		{"mean of L", c.LoadMean, 0.5}, {"mean of C", c.ControlMean, 1},
-		{"variance of L", c.LoadVar, 1.25}, {"variance of C", c.ControlVar, 3.5}, {"covariance", c.Covariance, 1.25},
+		{"slope", c.Slope, 0.5},
+		{"control slope", c.ControlSlope, 0.8},
+		{"mean of L", c.LoadMean, 0.5},
+		{"mean of C", c.ControlMean, 1},
+		{"variance of L", c.LoadVar, 1.25},
+		{"variance of C", c.ControlVar, 3.5},
+		{"covariance", c.Covariance, 1.25},
 	} {
 		wantNear(t, n.what, n.got, n.want)
 	}

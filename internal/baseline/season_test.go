@@ -53,8 +53,15 @@ func TestSeason(t *testing.T) {
 
 func TestStrideDividesTheDay(t *testing.T) {
 	for _, tt := range []struct{ before, day, want int }{
-		{60, 0, 20}, {60, 1440, 20}, {70, 0, 23}, {70, 1440, 20}, {50, 1440, 16}, {12, 288, 4}, {16, 288, 4},
-		{2, 1440, 1}, {60, 1439, 20}, // a prime: as if there were no day
+		{60, 0, 20},
+		{60, 1440, 20},
+		{70, 0, 23},
+		{70, 1440, 20},
+		{50, 1440, 16},
+		{12, 288, 4},
+		{16, 288, 4},
+		{2, 1440, 1},
+		{60, 1439, 20}, // a prime: as if there were no day
 	} {
 		if got := (Geometry{Before: tt.before, Day: tt.day}).Stride(); got != tt.want {
 			t.Errorf("baseline of %d, day of %d: stride %d, want %d", tt.before, tt.day, got, tt.want)
