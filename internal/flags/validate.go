@@ -51,9 +51,11 @@ func loadFlagd(path string, text []byte) (flagdSet, error) {
 // the default: the reason is STATIC, or DEFAULT where targeting is null.
 func (s flagdSet) serves(key, variant string) error {
 	v := s.ResolveAsAnyValue(context.Background(), "", key, map[string]any{})
-	if v.Error != nil || v.Variant != variant || v.Reason != model.StaticReason && v.Reason != model.DefaultReason {
-		// flagd's error goes in as words: it is nil where it serves something else.
-		return fmt.Errorf("%w: flagd would serve %q with reason %s (%s)", ErrInvalid, v.Variant, v.Reason, fmt.Sprint(v.Error))
+	switch {
+	case v.Error != nil:
+		return fmt.Errorf("%w: flagd would serve %q with reason %s: %w", ErrInvalid, v.Variant, v.Reason, v.Error)
+	case v.Variant != variant, v.Reason != model.StaticReason && v.Reason != model.DefaultReason:
+		return fmt.Errorf("%w: flagd would serve %q with reason %s, not %q to everybody", ErrInvalid, v.Variant, v.Reason, variant)
 	}
 	return nil
 }
