@@ -297,3 +297,44 @@ func TestWarningsAreReturned(t *testing.T) {
 		t.Errorf("versions: warnings %q, error %v", spans.Warnings, err)
 	}
 }
+
+func TestNamesOfAPartialAnswerAreRefused(t *testing.T) {
+	warnings := `,"warnings":["store down"]`
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data := `["up"]`
+		if strings.HasSuffix(r.URL.Path, "/series") {
+			data = `[{"__name__":"m_total"}]`
+			if strings.Contains(r.FormValue("match[]"), "many") {
+				data = "[" + strings.Repeat(`{"__name__":"many"},`, maxSeriesCounted-1) + `{"__name__":"many"}]`
+			}
+		}
+		fmt.Fprintf(w, `{"status":"success","data":%s%s}`, data, warnings)
+	}))
+	defer srv.Close()
+	c, err := New(Options{Address: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := telemetry.Window{Start: t0.Add(-minute), End: t0}
+	ask := func() map[string]error {
+		_, series := c.SeriesCount(t.Context(), "m_total", nil, w)
+		_, names := c.MetricNames(t.Context(), nil, w)
+		_, labels := c.LabelNames(t.Context(), "m_total", nil, w)
+		return map[string]error{"series": series, "names": names, "labels": labels}
+	}
+	for what, err := range ask() {
+		if e, ok := errors.AsType[*Error](err); !ok || !errors.Is(err, ErrIncomplete) || e.Detail != "store down" {
+			t.Errorf("%s: %v, want %v: store down", what, err, ErrIncomplete)
+		}
+	}
+	// The server warns that the limit cut it, which is what it was for.
+	if n, err := c.SeriesCount(t.Context(), "many", nil, w); n != maxSeriesCounted || err != nil {
+		t.Errorf("%d series, %v, want %d", n, err, maxSeriesCounted)
+	}
+	warnings = ""
+	for what, err := range ask() {
+		if err != nil {
+			t.Errorf("%s without warnings: %v", what, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
@@ -78,6 +79,7 @@ func (c *Client) Clock(ctx context.Context) (time.Time, error) {
 const maxSeriesCounted = 10_000
 
 // SeriesCount is how many series of a metric have samples in w; 10,000 stands for any more.
+// An answer with warnings is an ErrIncomplete, here and in the questions for names.
 func (c *Client) SeriesCount(ctx context.Context, metric string, ms []*labels.Matcher, w telemetry.Window) (int, error) {
 	// The index answers this; an instant count over a range of days would read every sample.
 	release, err := c.acquire(ctx)
@@ -88,9 +90,15 @@ func (c *Client) SeriesCount(ctx context.Context, metric string, ms []*labels.Ma
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errRequestTimeout)
 	defer cancel()
 	expr := selector(metric, ms)
-	series, _, _, err := c.api.Series(ctx, []string{expr}, w.Start, w.End, v1.WithLimit(maxSeriesCounted))
+	series, warnings, _, err := c.api.Series(ctx, []string{expr}, w.Start, w.End, v1.WithLimit(maxSeriesCounted))
 	if err != nil {
 		return 0, describe(apiError(ctx, err), "series of "+metric, expr)
+	}
+	if len(series) >= maxSeriesCounted {
+		return maxSeriesCounted, nil // the warning that more were left out is no news
+	}
+	if err := incomplete(warnings, "series of "+metric, expr); err != nil {
+		return 0, err
 	}
 	return len(series), nil
 }
@@ -115,9 +123,12 @@ func (c *Client) LabelNames(ctx context.Context, metric string, ms []*labels.Mat
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errRequestTimeout)
 	defer cancel()
 	expr := selector(metric, ms)
-	names, _, _, err := c.api.LabelNames(ctx, []string{expr}, w.Start, w.End)
+	names, warnings, _, err := c.api.LabelNames(ctx, []string{expr}, w.Start, w.End)
 	if err != nil {
 		return nil, describe(apiError(ctx, err), "labels of "+metric, expr)
+	}
+	if err := incomplete(warnings, "labels of "+metric, expr); err != nil {
+		return nil, err
 	}
 	out := make([]string, 0, len(names))
 	for _, n := range names {
@@ -137,9 +148,12 @@ func (c *Client) labelValues(ctx context.Context, label string, match []string, 
 	defer release()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errRequestTimeout)
 	defer cancel()
-	values, _, _, err := c.api.LabelValues(ctx, label, match, w.Start, w.End)
+	values, warnings, _, err := c.api.LabelValues(ctx, label, match, w.Start, w.End)
 	if err != nil {
 		return nil, describe(apiError(ctx, err), "values of "+label, "")
+	}
+	if err := incomplete(warnings, "values of "+label, strings.Join(match, " or ")); err != nil {
+		return nil, err
 	}
 	out := make([]string, len(values))
 	for i, v := range values {
@@ -147,6 +161,15 @@ func (c *Client) labelValues(ctx context.Context, label string, match []string, 
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// incomplete is the error for an answer that came with warnings: what it leaves out must not
+// read as absent. Nil if there are none.
+func incomplete(warnings v1.Warnings, name, expr string) error {
+	if len(warnings) == 0 {
+		return nil
+	}
+	return &Error{Name: name, Expr: expr, Err: ErrIncomplete, Detail: strings.Join(warnings, "; ")}
 }
 
 // apiError turns an error of client_golang into ours.

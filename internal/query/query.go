@@ -160,6 +160,7 @@ var (
 	ErrUnauthorized = errors.New("prometheus refused the credentials")
 	ErrBadQuery     = errors.New("prometheus refused the query")
 	ErrTruncated    = errors.New("the answer of prometheus is cut short or damaged")
+	ErrIncomplete   = errors.New("the answer of prometheus is incomplete")
 	ErrUnsupported  = errors.New("prometheus answered in a form that is not understood")
 )
 
