@@ -284,14 +284,16 @@ func (in DecideInput) byFlag([]detect.Row) Decision {
 }
 
 // restored reports whether a person turned the flag on again after driftwatch turned it off
-// for this upgrade, or during it, and when driftwatch had acted. The flag is known to be on.
+// for this upgrade, and when driftwatch had acted. The flag is known to be on. Whatever was
+// written since the rollout began counts: one upgrade has two ids if its rule or its time is
+// spelt in two ways.
 func (in DecideInput) restored() (time.Time, bool) {
 	f := in.flag()
 	for _, a := range in.History {
 		if a.Flag != f.Key || a.Source != f.Source {
 			continue
 		}
-		if a.UpgradeID == in.UpgradeID || a.Restore && !a.At.Before(in.Upgrade.Started) {
+		if a.UpgradeID == in.UpgradeID || !a.At.Before(in.Upgrade.Started) {
 			return a.At, true
 		}
 	}

@@ -158,6 +158,24 @@ func TestDecide(t *testing.T) {
 		{"a person turned it on again", func(in *DecideInput) {
 			in.History = []PastAction{{UpgradeID: "up-1", Source: "production", Flag: "backoff", At: in.Now.Add(-5 * time.Minute)}}
 		}, Refused, ReasonPersonRestored, "theirs"},
+		{"a person turned it on again, and the upgrade's id is another", func(in *DecideInput) {
+			in.Limits.Cooldown, in.Limits.PerHour = time.Minute, 2
+			in.History = []PastAction{{UpgradeID: "up-1b", Source: "production", Flag: "backoff", At: in.Now.Add(-5 * time.Minute)}}
+		}, Refused, ReasonPersonRestored, "theirs"},
+		{"written when the rollout began", func(in *DecideInput) {
+			in.History = []PastAction{{UpgradeID: "up-1b", Source: "production", Flag: "backoff", At: in.Upgrade.Started}}
+		}, Refused, ReasonPersonRestored, "theirs"},
+		{"written for the upgrade before, just before this one", func(in *DecideInput) {
+			in.Limits.Cooldown, in.Limits.PerHour = time.Minute, 2
+			in.History = []PastAction{{UpgradeID: "up-0", Source: "production", Flag: "backoff", At: in.Upgrade.Started.Add(-time.Second)}}
+		}, Act, "", ""},
+		{"written for this upgrade in another source or to another flag", func(in *DecideInput) {
+			in.Limits.PerHour = 3
+			in.History = []PastAction{
+				{UpgradeID: "up-1b", Source: "staging", Flag: "backoff", At: in.Now},
+				{UpgradeID: "up-1b", Source: "production", Flag: "hedging", At: in.Now},
+			}
+		}, Act, "", ""},
 		{"a person restored it during this upgrade", func(in *DecideInput) {
 			in.History = []PastAction{{UpgradeID: "up-0", Source: "production", Flag: "backoff", At: in.Now.Add(-5 * time.Minute), Restore: true}}
 		}, Refused, ReasonPersonRestored, ""},
