@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/histogram"
 
+	"github.com/driftwatch/driftwatch/internal/detect"
 	"github.com/driftwatch/driftwatch/internal/livetest"
 	"github.com/driftwatch/driftwatch/internal/report"
 )
@@ -415,10 +416,20 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 
 	t.Run("the first retries ever are found within ten steps", func(t *testing.T) {
 		dir := w.folder(t, "first-retries")
-		r := run(t, dir, "check", "-o", "json", "--now", fmt.Sprint(w.at.Add(12*time.Minute).Unix()))
+		r := run(t, dir, "check", "--act", "-o", "json", "--now", fmt.Sprint(w.at.Add(12*time.Minute).Unix()))
 		r.want(t, 4, report.Regressed)
 		r.onlySuspect(t)
 		c := r.row(t, "retries")
+		// No endpoint had the counter before: it may be new instrumentation.
+		if !slices.Contains(c.Warnings, detect.CounterIsNew) {
+			t.Errorf("warnings %v, want %s", c.Warnings, detect.CounterIsNew)
+		}
+		if a := r.report.Actions; len(a) != 1 || a[0].Reason != "could_not_check" {
+			t.Errorf("actions %+v, want one refused as could_not_check", a)
+		}
+		if readFile(t, filepath.Join(dir, "flags.json")) != flagFile {
+			t.Error("the flag file changed")
+		}
 		if c.Verdict != report.Regressed || c.RegressedAt.Sub(w.at) > 10*time.Minute {
 			t.Errorf("retries of the suspect: %s at %v", c.Verdict, c.RegressedAt)
 		}

@@ -45,6 +45,10 @@ func (g Geometry) First() int { return -g.History - g.Gap - g.Before }
 // BaselineStart is the first step of the baseline window.
 func (g Geometry) BaselineStart() int { return -g.Gap - g.Before }
 
+// RolloutStep is the step that holds the first sight of the new version: steps are open at
+// their beginning, and the rollout begins at that very scrape.
+func (g Geometry) RolloutStep() int { return -g.Gap - 1 }
+
 // Stride is the distance between placebos: a third of the baseline, or the next smaller number
 // that divides a day, if it is at least three quarters of that, so that placebos of different
 // days lie at the same clock time. Baselines of 60, 45, 30, 15 and 12 steps need no rounding.

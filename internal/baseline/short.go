@@ -49,7 +49,7 @@ func NewShortSeries(signal int, s rule.Signal, g Geometry, through int, of, per 
 	end = max(first, min(end, through))
 	var out []ShortSeries
 	if s.Kind != rule.Histogram {
-		tracks, _ := Tracks(signal, s, nil, of, per, -g.Gap)
+		tracks, _ := Tracks(signal, s, nil, of, per, g.RolloutStep())
 		for _, t := range tracks {
 			t = t.Slice(first, end)
 			out = append(out, ShortSeries{Endpoint: t.Endpoint, Signal: signal, First: first, Events: t.Events, Trials: t.Trials, New: t.New})

@@ -76,7 +76,7 @@ type Lack struct {
 // joined: where several cover a step, the last one in the slice tells it. They must share
 // origin and step, else Tracks panics. bounds are those chosen for the endpoints of a
 // histogram; a read whose layout lacks the bound has no data in its steps. rollout is the step
-// in which the new version was first seen.
+// in which the new version was first seen (Geometry.RolloutStep).
 //
 //   - Histogram: events are the requests beyond the bound, trials all requests.
 //   - Ratio: trials are per, and a step without per is missing. Where per is measured and the

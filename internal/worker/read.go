@@ -424,7 +424,7 @@ func (s *session) tracks(results []query.Result) ([]telemetry.Track, []baseline.
 	var lacks []baseline.Lack
 	for signal, sig := range s.Rule.Signals {
 		of, per := countsOf(results, signal)
-		t, l := baseline.Tracks(signal, sig, s.history.bounds[signal], of, per, -s.in.Geometry.Gap)
+		t, l := baseline.Tracks(signal, sig, s.history.bounds[signal], of, per, s.in.Geometry.RolloutStep())
 		tracks, lacks = append(tracks, t...), append(lacks, l...)
 	}
 	return tracks, lacks
