@@ -256,7 +256,7 @@ func (in DecideInput) byFlag([]detect.Row) Decision {
 		return refuse(ReasonCouldNotCheck, "%v", in.StateErr)
 	case !in.State.Present:
 		return refuse(ReasonNoFlag, "source %s has no flag %s", f.Source, f.Key)
-	case f.Off.Variant != "" && in.State.Off(f.Off.Variant), f.Off.Disabled && !in.State.Enabled:
+	case in.State.Off(f.Off.Variant):
 		return Decision{Outcome: AlreadyOff, Reason: ReasonAlreadyOff, Text: fmt.Sprintf("%s is off already, revision %s", f.Key, in.State.Revision.Short())}
 	}
 	if at, ok := in.restored(); ok {

@@ -151,10 +151,6 @@ func TestDecide(t *testing.T) {
 			in.State.Enabled, in.State.DefaultVariant = false, "off"
 			in.Served = &Serving{Contexts: 5, Unknown: 5}
 		}, Refused, ReasonNotServed, ""},
-		{"disabled, where the rule says that this is off", func(in *DecideInput) {
-			in.Rule.Flags[0].Off = rule.Off{Disabled: true, CodeDefaultIsOff: true}
-			in.State.Enabled = false
-		}, AlreadyOff, ReasonAlreadyOff, ""},
 		{"a person turned it on again", func(in *DecideInput) {
 			in.History = []PastAction{{UpgradeID: "up-1", Source: "production", Flag: "backoff", At: in.Now.Add(-5 * time.Minute)}}
 		}, Refused, ReasonPersonRestored, "theirs"},

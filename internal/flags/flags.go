@@ -40,8 +40,8 @@ func (r Revision) Matches(s string) bool {
 // A Mode is a way to turn a flag off.
 type Mode string
 
-// The modes. Disable falls back to the default in the application's code, which is "off" only
-// where a rule says so (code_default_is_off).
+// The modes. Disable falls back to the default in the application's code, which need not be off;
+// no Switch plans it.
 const (
 	OffVariant Mode = "variant"
 	Disable    Mode = "disable"

@@ -323,21 +323,12 @@ func (p *parser) off(v strictyaml.Value) Off {
 		return off
 	}
 	defer m.Close()
-	variant, state, isOff := m.Get("variant"), m.Get("state"), m.Get("code_default_is_off")
+	variant := m.Get("variant")
 	off.Variant, _ = variant.Text()
-	if _, ok := state.Choice("disabled"); ok {
-		off.Disabled = true
-	}
-	off.CodeDefaultIsOff, _ = isOff.Bool()
-	switch {
-	case variant.Given() && state.Given():
-		state.FailKey("off has both a variant and a state", "keep one")
-	case !variant.Given() && !state.Given():
-		m.Fail("off names neither a variant nor a state", `write {variant: "off"}, with the variant that means off`)
-	case off.Disabled && !off.CodeDefaultIsOff:
-		state.Fail("a disabled flag gives the default in the code, which need not be off", "name the variant that means off, or add code_default_is_off: true")
-	case variant.Given() && isOff.Given():
-		isOff.FailKey("code_default_is_off belongs to state: disabled", "leave it out")
+	refused := m.Refuse("state", "state: disabled is not built: a disabled flag serves the application's own default", "name the variant that means off")
+	refused = m.Refuse("code_default_is_off", "code_default_is_off belongs to state: disabled, which is not built", "leave it out") || refused
+	if !variant.Given() && !refused {
+		m.Fail("off names no variant", `write {variant: "off"}, with the variant that means off`)
 	}
 	return off
 }

@@ -35,7 +35,7 @@ flags:
     act: true
   - key: payments.hedged-requests
     source: production
-    off: {state: disabled, code_default_is_off: true}
+    off: {variant: sequential}
 upgrades:
   - {from: "<2.42.0", to: ">=2.42.0", flags: [payments.backoff-decorrelated-jitter], config: {dten.hybrid.enable: "must be true"}, notes: "https://example.com/notes"}
 alpha: {report: 5%, act: 0.005}
@@ -77,7 +77,7 @@ func TestParseEveryField(t *testing.T) {
 				Probes:   []map[string]any{{"targetingKey": "user-1"}, {"targetingKey": "vip", "tier": "gold", "age": int64(3), "beta": true, "tags": []any{"a"}}},
 				Exposure: "sum(rate(on_total[1m])) / sum(rate(all_total[1m]))", Act: true, Line: 13, Column: 10,
 			},
-			{Key: "payments.hedged-requests", Source: "production", Off: Off{Disabled: true, CodeDefaultIsOff: true}, Line: 21, Column: 10},
+			{Key: "payments.hedged-requests", Source: "production", Off: Off{Variant: "sequential"}, Line: 21, Column: 10},
 		},
 		Upgrades: []Path{{
 			From: "<2.42.0", To: ">=2.42.0", Flags: []string{"payments.backoff-decorrelated-jitter"},
@@ -286,13 +286,16 @@ func TestParseErrors(t *testing.T) {
 			`r.yaml:5:25: unknown field "false"; a YAML 1.1 program has read off as false; put the name in quotes: "off"`,
 		}},
 		{"act on", flag("{act: on" + rest), []string{`r.yaml:5:11: act "on" is text, not true or false; write true or false, without quotes`}},
-		{"off empty", flag("{key: k, source: p, off: {}}"), []string{`r.yaml:5:30: off names neither a variant nor a state; write {variant: "off"}, with the variant that means off`}},
+		{"off empty", flag("{key: k, source: p, off: {}}"), []string{`r.yaml:5:30: off names no variant; write {variant: "off"}, with the variant that means off`}},
 		{
-			"disabled and the code's default unknown", flag("{key: k, source: p, off: {state: disabled}}"),
-			[]string{`r.yaml:5:38: a disabled flag gives the default in the code, which need not be off; name the variant that means off, or add code_default_is_off: true`},
+			"off by state", flag("{key: k, source: p, off: {state: disabled}}"),
+			[]string{`r.yaml:5:31: state: disabled is not built: a disabled flag serves the application's own default; name the variant that means off`},
 		},
-		{"off by variant and state", flag("{key: k, source: p, off: {variant: x, state: disabled, code_default_is_off: true}}"), []string{`r.yaml:5:43: off has both a variant and a state; keep one`}},
-		{"variant and code default", flag("{key: k, source: p, off: {variant: x, code_default_is_off: true}}"), []string{`r.yaml:5:43: code_default_is_off belongs to state: disabled; leave it out`}},
+		{"off by variant and state", flag("{key: k, source: p, off: {variant: x, state: disabled, code_default_is_off: true}}"), []string{
+			`r.yaml:5:43: state: disabled is not built: a disabled flag serves the application's own default; name the variant that means off`,
+			`r.yaml:5:60: code_default_is_off belongs to state: disabled, which is not built; leave it out`,
+		}},
+		{"variant and code default", flag("{key: k, source: p, off: {variant: x, code_default_is_off: true}}"), []string{`r.yaml:5:43: code_default_is_off belongs to state: disabled, which is not built; leave it out`}},
 		{"probes", flag("{probes: [a, {targetingKey: 5}]" + rest), []string{
 			`r.yaml:5:15: probes "a" is text, not a mapping`,
 			`r.yaml:5:33: targetingKey 5 is a number, not text; put it in quotes: "5"`,

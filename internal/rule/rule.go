@@ -101,11 +101,11 @@ type Flag struct {
 	Column   int
 }
 
-// Off is what "off" means for a flag: a variant, or a disabled state.
+// Off is what "off" means for a flag: a variant. A disabled state is none: the flag then serves
+// the default in the application's code, which nobody can check from here.
 type Off struct {
-	Variant          string
-	Disabled         bool // state: disabled
-	CodeDefaultIsOff bool
+	Variant  string
+	Disabled bool // state: disabled; Parse refuses it
 }
 
 // A Path is a known upgrade; only its flags may be acted on when it matches.
