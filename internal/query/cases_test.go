@@ -215,6 +215,19 @@ func counterCases() []counterCase {
 		query: [][]float64{{28, 28, 28, nan, nan, 28}},
 	})
 	add(counterCase{
+		// The same, but hidden for longer than the five minutes that other reads look back: the
+		// 2000 are not of minute 0.
+		name: "series hidden for ten minutes is not born again",
+		data: []livetest.Series{
+			up, series("m_total", append(append(every(from, -10*minute+5*second, 15*second, seven(1000)),
+				stale(-10*minute+20*second)), every(65*second, until, 15*second, seven(2000))...)...),
+		},
+		read: Read{AbsentIsZero: true},
+		// What it gained while it was hidden has its middle at -4:25, before the first step.
+		want: [][]float64{{nan, nan, nan, nan, 28, 28}}, totals: []float64{28 + 28},
+		query: [][]float64{{0, 0, 0, 0, 21, 28}},
+	})
+	add(counterCase{
 		name: "samples that are NaN are passed over",
 		data: []livetest.Series{up, series("m_total", nanAt(80*second, every(from, until, 15*second, seven(1000)))...)},
 		want: [][]float64{{28, 28, 21, 28, 28, 28}}, totals: []float64{168},

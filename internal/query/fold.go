@@ -27,6 +27,10 @@ const maxGap = 2.5
 // the first increment, and sight of what was there already.
 const minLookback = 5 * time.Minute
 
+// bornLookback is the same where a counter that appears is taken to have stood at 0: one that
+// was there within the hour may only have been hidden. The PromQL path looks back as far.
+const bornLookback = time.Hour
+
 // boundShare is the share of the time of +Inf that a bound must have been there for in a step
 // (or, if no bounds were asked for, in all). Less means that instances with different bucket
 // layouts were added up.
@@ -204,7 +208,11 @@ func (r Read) window() telemetry.Window {
 		widen(r.Totals)
 	}
 	back := max(minLookback, 2*r.Grid.Step)
-	w.Start, w.End = w.Start.Add(-back), w.End.Add(back)
+	w.End = w.End.Add(back)
+	if r.AbsentIsZero {
+		back = max(back, bornLookback)
+	}
+	w.Start = w.Start.Add(-back)
 	if !r.Until.IsZero() && r.Until.Before(w.End) {
 		w.End = r.Until
 	}
