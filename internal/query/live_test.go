@@ -42,6 +42,10 @@ func TestRealPrometheus(t *testing.T) {
 		shards = append(shards, series(fmt.Sprint("m_total route=/", i), every(from, until, 15*second, seven(float64(i)))...))
 	}
 	job("shards", shards...)
+	job("slow",
+		series("up", every(from, until, 150*second, one)...),
+		series("m_total", every(155*second, until, 150*second, seven(3))...),
+	)
 	job("versions",
 		series("build_info version=1", append(every(from, 20*second, 15*second, one), stale(35*second))...),
 		series("build_info version=2", every(35*second, until, 15*second, one)...),
@@ -133,6 +137,21 @@ func TestRealPrometheus(t *testing.T) {
 			if got := cut[0].Counts.Rows[i]; got.Endpoint != row.Endpoint || !sameMatrix(got.Steps, row.Steps) {
 				t.Errorf("%s: %v in shards, %v whole", row.Endpoint, got.Steps, row.Steps)
 			}
+		}
+	})
+
+	t.Run("born while scraped every 150 s", func(t *testing.T) {
+		r := of(Read{
+			Name: "slow", Kind: Counter, Metric: "m_total", AbsentIsZero: true, Until: t0.Add(10 * minute),
+			Grid: telemetry.Grid{Origin: t0, Step: 5 * minute, First: -2, Len: 4},
+		}, "slow")
+		got, err := client(t, Options{Mode: PromQL}).Fetch(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It appears with 3 at 155 s and gains 7 by 305 s and by 455 s.
+		if row := got[0].Counts.Rows[0]; !sameMatrix(row.Steps, [][]float64{{0, 0, 3, 14}}) {
+			t.Errorf("steps %v, want 0, 0, 3, 14", row.Steps)
 		}
 	})
 

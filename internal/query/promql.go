@@ -312,7 +312,7 @@ func (p *promRead) read(ctx context.Context) error {
 	}
 	if r.Kind == Counter {
 		if err := p.sharded(ctx, e, r.Grid.Step, func(sel string) string {
-			return p.sum(birthsOf(sel, r.Grid.Step))
+			return p.sum(birthsOf(sel, r.Grid.Step, p.res.ScrapeInterval))
 		}, values); err != nil {
 			return err
 		}
@@ -329,11 +329,15 @@ func (p *promRead) rise(sel string, d time.Duration) string {
 }
 
 // birthsOf is the first value of each counter that was not there before the step while its
-// target was scraped. What was there within the hour before may only have been hidden.
-func birthsOf(sel string, step time.Duration) string {
-	d := durationText(step)
-	return "(min_over_time(" + sel + "[" + d + "]) unless last_over_time(" + sel + "[1h] offset " + d +
-		")) and on (job, instance) (min_over_time(up[2m] offset " + d + ") == 1 and count_over_time(up[2m] offset " + d + ") >= 2)"
+// target was scraped: at the last two scrapes before the step. What was there within the hour
+// before may only have been hidden.
+func birthsOf(sel string, step, interval time.Duration) string {
+	if interval == 0 {
+		interval = time.Minute // not known; the default of Prometheus
+	}
+	d, ups := durationText(step), "up"+rangeOf(time.Duration(maxGap*float64(interval)))+" offset "+durationText(step)
+	return "(min_over_time(" + sel + rangeOf(step) + ") unless last_over_time(" + sel + rangeOf(bornLookback) + " offset " + d +
+		")) and on (job, instance) (min_over_time(" + ups + ") == 1 and count_over_time(" + ups + ") >= 2)"
 }
 
 func (p *promRead) by() string {
