@@ -791,21 +791,30 @@ func monotone(steps [][]float64, n int) int {
 	return bad
 }
 
-// completeTo is the instant up to which every live target was heard, and the usual interval.
+// completeTo is the instant up to which every live target was heard or two intervals have
+// passed, whichever is later, and the usual interval.
 func (f *fold) completeTo() (time.Time, time.Duration) {
 	longest := f.longestInterval()
+	now := f.to
+	if !f.read.Until.IsZero() {
+		now = f.read.Until.UnixMilli()
+	}
 	// A target that was silent for two intervals is not waited for.
-	complete := f.to
+	heard := int64(math.MaxInt64)
 	for _, t := range f.targets {
 		iv := t.interval
 		if iv == 0 {
 			iv = longest
 		}
-		if t.last >= f.to-2*iv {
-			complete = min(complete, t.last)
+		if t.last >= now-2*iv {
+			heard = min(heard, t.last)
 		}
 	}
-	return time.UnixMilli(complete).UTC(), time.Duration(longest) * time.Millisecond
+	complete := now - 2*longest
+	if heard < math.MaxInt64 {
+		complete = max(complete, heard)
+	}
+	return time.UnixMilli(min(complete, f.to)).UTC(), time.Duration(longest) * time.Millisecond
 }
 
 // longestInterval is the longest scrape interval of a target, ms; 0 where none is known.

@@ -174,6 +174,39 @@ func TestRealPrometheus(t *testing.T) {
 		}
 	})
 
+	t.Run("complete to, with nothing new", func(t *testing.T) {
+		// The last sample is that of 9:50.
+		for _, tt := range []struct {
+			name        string
+			first       int
+			until, want time.Duration
+		}{
+			{"one interval behind", 5, 10*minute + 10*second, 9*minute + 50*second},
+			{"40 s behind: a lag, or all targets gone", 5, 10*minute + 30*second, 10 * minute},
+			{"and a second earlier", 5, 10*minute + 29*second, 10*minute - second},
+			{"an hour on, where the read ends before", 5, 70 * minute, 15 * minute},
+		} {
+			for _, mode := range []Mode{RemoteRead, PromQL} {
+				r := of(Read{
+					Name: "complete", Kind: Counter, Metric: "m_total", Until: t0.Add(tt.until),
+					Grid: telemetry.Grid{Origin: t0, Step: minute, First: tt.first, Len: 5},
+				}, "offsets")
+				got, err := client(t, Options{Mode: mode}).Fetch(t.Context(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// PromQL knows the interval by the scrapes of the last ten minutes.
+				slack := 2 * (got[0].ScrapeInterval - 15*second)
+				if mode == RemoteRead && slack != 0 {
+					t.Errorf("%s, %s: scrape interval %v", tt.name, mode, got[0].ScrapeInterval)
+				}
+				if want := t0.Add(tt.want); got[0].CompleteTo.After(want) || got[0].CompleteTo.Before(want.Add(-slack)) {
+					t.Errorf("%s, %s: complete to %v, want %v", tt.name, mode, got[0].CompleteTo, want)
+				}
+			}
+		}
+	})
+
 	t.Run("versions", func(t *testing.T) {
 		ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "job", "versions")}
 		w := telemetry.Window{Start: t0.Add(-30 * minute), End: t0.Add(4 * minute)}

@@ -252,17 +252,18 @@ func (p *promRead) measure(ctx context.Context) error {
 	if p.r.Until.IsZero() {
 		return nil
 	}
-	p.res.CompleteTo = until
-	// A target that was silent for two intervals is not waited for.
-	since := until.Add(-2 * p.res.ScrapeInterval)
+	// As fold.completeTo: a target that was silent for two intervals is not waited for.
+	since := p.r.Until.Add(-2 * p.res.ScrapeInterval)
+	p.res.CompleteTo = since
 	last, ok, err := p.c.instant(ctx, fmt.Sprintf("min(timestamp(%s) >= %s)", p.main(), seconds(since)), until, p.res)
 	if err != nil {
 		return err
 	}
-	if ok {
-		if t := time.UnixMilli(int64(math.Round(last * 1000))).UTC(); t.Before(until) {
-			p.res.CompleteTo = t
-		}
+	if t := time.UnixMilli(int64(math.Round(last * 1000))).UTC(); ok && t.After(since) {
+		p.res.CompleteTo = t
+	}
+	if p.res.CompleteTo.After(until) {
+		p.res.CompleteTo = until
 	}
 	return nil
 }

@@ -144,8 +144,9 @@ type Result struct {
 	Dispersion float64
 	Path       string // "remote-read", "query" or "query-plain"
 
-	// CompleteTo is the instant up to which every live target has been heard. Steps that end
-	// later are still growing. It is at most Read.Until; zero where that is.
+	// CompleteTo is the instant up to which every live target has been heard; two scrape
+	// intervals before Read.Until if that is later, or if none is live. Steps that end after it
+	// are still growing. It is at most Read.Until; zero where that is.
 	CompleteTo time.Time
 	// ScrapeInterval is the usual distance of samples; 0 where fewer than two were seen.
 	ScrapeInterval time.Duration
