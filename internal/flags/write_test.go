@@ -144,8 +144,7 @@ func TestFailureAfterTheRename(t *testing.T) {
 		words string
 	}{
 		{"the folder cannot be synced", func(string) error { return broken }, "its folder cannot be synced"},
-		{"a writer that ignores the lock", func(path string) error { return os.WriteFile(path, []byte("{}"), 0o644) },
-			"overwritten right after the write, revision "},
+		{"a writer that ignores the lock", func(path string) error { return os.WriteFile(path, []byte("{}"), 0o644) }, "overwritten right after the write, revision "},
 		{"the file is gone", os.Remove, "cannot be read again"},
 	}
 	for _, tt := range tests {
