@@ -228,6 +228,23 @@ func counterCases() []counterCase {
 		query: [][]float64{{0, 0, 0, 0, 21, 28}},
 	})
 	add(counterCase{
+		// shop-1 fails its scrapes in minutes -1 and 0; what it counted then is not to be had,
+		// though shop-2 answers.
+		name: "absent while its target is down",
+		data: []livetest.Series{
+			series("up", append(append(ups(from, -minute-10*second),
+				every(-minute+5*second, 50*second, 15*second, func(int) float64 { return 0 })...), ups(65*second, until)...)...),
+			series("up instance=shop-2:80", ups(from, until)...),
+			series("m_total", every(95*second, until, 15*second, func(int) float64 { return 2 })...),
+			series("m_total instance=shop-2:80", every(125*second, until, 15*second, func(int) float64 { return 4 })...),
+		},
+		read: Read{AbsentIsZero: true},
+		// They are born in (80, 95] and in (110, 125], whose middle is 117.5 s.
+		want: [][]float64{{0, 0, nan, nan, 6, 0}}, totals: []float64{6},
+		// PromQL asks whether shop-1 was up before the minute.
+		query: [][]float64{{0, 0, nan, nan, 0, 4}},
+	})
+	add(counterCase{
 		name: "samples that are NaN are passed over",
 		data: []livetest.Series{up, series("m_total", nanAt(80*second, every(from, until, 15*second, seven(1000)))...)},
 		want: [][]float64{{28, 28, 21, 28, 28, 28}}, totals: []float64{168},
@@ -330,6 +347,43 @@ func sameMatrix(a, b [][]float64) bool {
 	return slices.EqualFunc(a, b, func(a, b []float64) bool {
 		return slices.EqualFunc(a, b, func(a, b float64) bool { return a == b || a != a && b != b })
 	})
+}
+
+// TestAbsentIsZeroWhereTheTargetWasScraped: a row is not missing because of a target that
+// never had it, nor because one of its own is no longer there.
+func TestAbsentIsZeroWhereTheTargetWasScraped(t *testing.T) {
+	const from, until = -20*minute + 5*second, 10 * minute
+	down := every(-minute+5*second, 50*second, 15*second, func(int) float64 { return 0 })
+	two := func(int) float64 { return 2 }
+	server := fakeServer{data: []livetest.Series{
+		series("up", append(append(ups(from, -minute-10*second), down...), ups(65*second, until)...)...),
+		series("up instance=shop-2:80", ups(from, until)...),
+		series("up instance=shop-3:80", ups(from, -2*minute+5*second)...), // removed, not down
+		series("m_total route=/one", every(95*second, until, 15*second, two)...),
+		series("m_total route=/two instance=shop-2:80", every(95*second, until, 15*second, two)...),
+		series("m_total route=/three instance=shop-3:80", append(every(from, -3*minute+5*second, 15*second, two), stale(-3*minute+20*second))...),
+	}}
+	r := Read{
+		Name: "absent", Kind: Counter, Metric: "m_total", By: []string{"route"}, AbsentIsZero: true,
+		Grid: telemetry.Grid{Origin: t0, Step: minute, First: -3, Len: 6},
+	}
+	got, err := server.start(t, RemoteRead).Fetch(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[telemetry.Endpoint][]float64{
+		"/one":   {0, 0, nan, nan, 2, 0},
+		"/two":   {0, 0, 0, 0, 2, 0},
+		"/three": {0, 0, 0, 0, 0, 0},
+	}
+	for _, row := range got[0].Counts.Rows {
+		if !sameMatrix(row.Steps, [][]float64{want[row.Endpoint]}) {
+			t.Errorf("%s: steps %v, want %v", row.Endpoint, row.Steps, want[row.Endpoint])
+		}
+	}
+	if len(got[0].Counts.Rows) != len(want) {
+		t.Errorf("%d rows, want %d", len(got[0].Counts.Rows), len(want))
+	}
 }
 
 func TestCountersByRemoteRead(t *testing.T) {

@@ -116,6 +116,7 @@ func (c *Client) fetchStream(ctx context.Context, r Read) (Result, error) {
 		}
 	}
 	f.settle()
+	f.markCovered(u.scraped)
 	counts, notes := f.counts(u.scraped)
 	complete, interval := f.completeTo()
 	if r.Until.IsZero() {
@@ -185,6 +186,9 @@ func (u *upFold) samples(ts []int64, vs []float64) {
 		u.tell(t)
 		if vs[i] != 1 {
 			u.count = 0
+			if vs[i] == vs[i] { // a stale marker is no scrape
+				u.mark(t, scrapesFailed)
+			}
 			continue
 		}
 		if u.count == 0 || float64(t-u.last) > maxGap*float64(u.interval) {
@@ -192,11 +196,28 @@ func (u *upFold) samples(ts []int64, vs []float64) {
 		}
 		u.count++
 		u.last = t
-		if f.step > 0 {
-			if k := f.stepOf2(2*t) - f.first; k >= 0 && k < f.steps {
-				u.scraped[k] = true
-			}
+		u.mark(t, scrapesAnswered)
+	}
+}
+
+// mark books what became of the scrape of t, ms.
+func (u *upFold) mark(t int64, s outcome) {
+	f := u.fold
+	if f.step == 0 {
+		return
+	}
+	k := f.stepOf2(2*t) - f.first
+	if k < 0 || k >= f.steps {
+		return
+	}
+	if s == scrapesAnswered {
+		u.scraped[k] = true
+	}
+	if f.read.AbsentIsZero {
+		if u.target.scrapes == nil {
+			u.target.scrapes = make([]outcome, f.steps)
 		}
+		u.target.scrapes[k] = max(u.target.scrapes[k], s)
 	}
 }
 

@@ -78,8 +78,9 @@ type bound struct {
 type row struct {
 	key     string
 	columns []*column
-	gapped  []float32 // seconds per step that lie in scrape gaps; nil: none
-	native  *native   // the buckets of native histograms, whose only column is +Inf
+	gapped  []float32        // seconds per step that lie in scrape gaps; nil: none
+	native  *native          // the buckets of native histograms, whose only column is +Inf
+	targets map[*target]bool // that had series of it; filled where absent is zero
 }
 
 // A column is one bound of a row. For gauges, sums holds the sum of the series' last values
@@ -95,12 +96,22 @@ type column struct {
 // A target is what one job and instance were seen doing.
 type target struct {
 	job, instance string
-	last          int64 // latest sample, ms
-	interval      int64 // between scrapes, ms; 0 unknown
-	runs          []run // spans in which some series had samples without a gap
-	births        []int // indexes of fold.births
-	upKnown       bool  // up answered, so it decides births and runs do not
+	last          int64     // latest sample, ms
+	interval      int64     // between scrapes, ms; 0 unknown
+	runs          []run     // spans in which some series had samples without a gap
+	births        []int     // indexes of fold.births
+	upKnown       bool      // up answered, so it decides births and runs do not
+	scrapes       []outcome // per step, filled where absent is zero; nil: no scrape is known
 }
+
+// outcome is what is known of the scrapes of a target in a step.
+type outcome uint8
+
+const (
+	scrapesUnknown outcome = iota // none is known: not scraped, or not there
+	scrapesFailed
+	scrapesAnswered // one or more
+)
 
 type run struct{ start, end int64 }
 
@@ -273,6 +284,12 @@ func (f *fold) series(ls []label) (bool, error) {
 	s.row = f.rowOf(ls)
 	s.col = f.columnOf(s.row, s.le.value)
 	s.target = f.targetOf(job, instance)
+	if f.read.AbsentIsZero {
+		if s.row.targets == nil {
+			s.row.targets = map[*target]bool{}
+		}
+		s.row.targets[s.target] = true
+	}
 	s.interval = s.target.interval
 	s.lo2, s.hi2 = 1, 0
 	return true, nil
@@ -643,8 +660,21 @@ func (f *fold) bornTargets() []*target {
 	return out
 }
 
-// counts is the result of the fold. scraped says for which steps some target was scraped;
-// nil means none is known.
+// markCovered sets the steps in which some series had samples.
+func (f *fold) markCovered(steps []bool) {
+	for _, r := range f.rows {
+		for _, c := range r.columns {
+			for i, n := range c.covered {
+				if n > 0 {
+					steps[i] = true
+				}
+			}
+		}
+	}
+}
+
+// counts is the result of the fold. scraped says in which steps what is absent is 0, as far as
+// the targets of a row do not say otherwise; nil means those in which some series had samples.
 func (f *fold) counts(scraped []bool) (telemetry.Counts, []string) {
 	out := telemetry.Counts{Grid: f.read.Grid}
 	var notes noteList
@@ -656,15 +686,7 @@ func (f *fold) counts(scraped []bool) (telemetry.Counts, []string) {
 	}
 	if scraped == nil {
 		scraped = make([]bool, f.steps)
-	}
-	for _, r := range f.rows {
-		for _, c := range r.columns {
-			for i, n := range c.covered {
-				if n > 0 {
-					scraped[i] = true
-				}
-			}
-		}
+		f.markCovered(scraped)
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.rows)) {
 		r := f.rows[key]
@@ -744,7 +766,7 @@ func (f *fold) missing(r *row, main *column, columns []*column, scraped []bool) 
 			continue
 		}
 		drop := covered == 0 || covered < gapped
-		if covered == 0 && gapped == 0 && f.read.AbsentIsZero && scraped[i] {
+		if covered == 0 && gapped == 0 && f.read.AbsentIsZero && scraped[i] && !r.down(i) {
 			drop = f.step < 2*longest // too short to tell absent from not scraped just then
 		}
 		if !drop {
@@ -761,6 +783,17 @@ func (f *fold) missing(r *row, main *column, columns []*column, scraped []bool) 
 		}
 	}
 	return torn
+}
+
+// down reports whether a target that had series of r failed all its scrapes in a step. One
+// that is not there at all is not down.
+func (r *row) down(step int) bool {
+	for t := range r.targets {
+		if t.scrapes != nil && t.scrapes[step] == scrapesFailed {
+			return true
+		}
+	}
+	return false
 }
 
 // monotone makes cumulative buckets ascend with the bound. Scrapes that catch a histogram in

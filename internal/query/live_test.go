@@ -46,6 +46,13 @@ func TestRealPrometheus(t *testing.T) {
 		series("up", every(from, until, 150*second, one)...),
 		series("m_total", every(155*second, until, 150*second, seven(3))...),
 	)
+	job("half-down",
+		series("up", append(append(ups(from, -minute-10*second),
+			every(-minute+5*second, 50*second, 15*second, func(int) float64 { return 0 })...), ups(65*second, until)...)...),
+		series("up instance=shop-2:80", ups(from, until)...),
+		series("m_total route=/one", every(95*second, until, 15*second, one)...),
+		series("m_total route=/two instance=shop-2:80", every(from, until, 15*second, seven(2))...),
+	)
 	job("versions",
 		series("build_info version=1", append(every(from, 20*second, 15*second, one), stale(35*second))...),
 		series("build_info version=2", every(35*second, until, 15*second, one)...),
@@ -152,6 +159,23 @@ func TestRealPrometheus(t *testing.T) {
 		// It appears with 3 at 155 s and gains 7 by 305 s and by 455 s.
 		if row := got[0].Counts.Rows[0]; !sameMatrix(row.Steps, [][]float64{{0, 0, 3, 14}}) {
 			t.Errorf("steps %v, want 0, 0, 3, 14", row.Steps)
+		}
+	})
+
+	t.Run("a target is down while another answers", func(t *testing.T) {
+		r := of(Read{
+			Name: "half down", Kind: Counter, Metric: "m_total", By: []string{"route"}, AbsentIsZero: true,
+			Grid: telemetry.Grid{Origin: t0, Step: minute, First: -3, Len: 6},
+		}, "half-down")
+		for _, mode := range []Mode{RemoteRead, PromQL} {
+			got, err := client(t, Options{Mode: mode}).Fetch(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row := got[0].Counts.Rows[0]
+			if row.Endpoint != "/one" || !sameMatrix([][]float64{row.Steps[0][:4]}, [][]float64{{0, 0, nan, nan}}) {
+				t.Errorf("%s: %s %v, want /one: 0, 0 and nothing known", mode, row.Endpoint, row.Steps)
+			}
 		}
 	})
 

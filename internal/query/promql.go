@@ -419,7 +419,8 @@ func (p *promRead) dropHoles(r *row, n []float64) {
 	}
 }
 
-// targetsScraped finds the steps in which a target of the metric answered a scrape.
+// targetsScraped finds the steps in which every target of the metric that was there answered
+// a scrape. Which of them had which endpoint is not known here, as it is to remote read.
 func (p *promRead) targetsScraped(ctx context.Context, e evaluation) error {
 	w := p.r.window()
 	var ts []*target
@@ -443,7 +444,7 @@ func (p *promRead) targetsScraped(ctx context.Context, e evaluation) error {
 		return nil
 	}
 	p.scraped = make([]bool, p.f.steps)
-	expr := "max(max_over_time(" + selector("up", targetMatchers(ts)) + rangeOf(p.r.Grid.Step) + "))"
+	expr := "min(max_over_time(" + selector("up", targetMatchers(ts)) + rangeOf(p.r.Grid.Step) + "))"
 	return p.c.queryRange(ctx, expr, e, scrapedSink{p}, p.res)
 }
 

@@ -95,8 +95,8 @@ type Read struct {
 	Keep []float64
 
 	// AbsentIsZero makes a step 0 instead of missing when no series of an endpoint existed in
-	// it while the targets were scraped: a counter with labels does not exist before its first
-	// event. It is set for the Of of a ratio.
+	// it while the targets that had some were scraped: a counter with labels does not exist
+	// before its first event. It is set for the Of of a ratio.
 	AbsentIsZero bool
 }
 
