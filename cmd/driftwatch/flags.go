@@ -182,7 +182,7 @@ func flagFailure(err error) error {
 		code = exitUsage
 	case errors.Is(err, flags.ErrReadOnly), errors.Is(err, flags.ErrForbidden), errors.Is(err, flags.ErrManagedElsewhere), errors.Is(err, flags.ErrAmbiguousEdit):
 		code = flagsRefused
-	case errors.Is(err, flags.ErrConflict), errors.Is(err, flags.ErrUnproven):
+	case errors.Is(err, flags.ErrConflict), errors.Is(err, flags.ErrUnproven), errors.Is(err, flags.ErrWrittenUnsure):
 		code = flagsNotProved
 	}
 	return &exitError{code, err}

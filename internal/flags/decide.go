@@ -239,6 +239,16 @@ func (in DecideInput) byPath() Decision {
 	return Decision{}
 }
 
+// PathOf is the first path of the rule that an upgrade follows for sure, or nil.
+func PathOf(r *rule.Rule, u telemetry.Upgrade) *rule.Path {
+	for i, p := range r.Upgrades {
+		if both(satisfies(u.From, p.From), satisfies(u.To, p.To)) == yes {
+			return &r.Upgrades[i]
+		}
+	}
+	return nil
+}
+
 func known(version string) string {
 	if version == "" {
 		return "unknown"

@@ -105,7 +105,6 @@ type Flag struct {
 // the default in the application's code, which nobody can check from here.
 type Off struct {
 	Variant  string
-	Disabled bool // state: disabled; Parse refuses it
 }
 
 // A Path is a known upgrade; only its flags may be acted on when it matches.

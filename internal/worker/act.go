@@ -258,6 +258,9 @@ func (s *session) decideInput(ctx context.Context, flag int) (flags.DecideInput,
 			if !restore && journal.ByHand(e.UpgradeID) {
 				continue // a person's write counts against no budget of driftwatch
 			}
+			if !wasWritten(e) {
+				continue // what was not written can neither be undone nor count
+			}
 			in.History = append(in.History, flags.PastAction{UpgradeID: e.UpgradeID, Source: e.Source, Flag: e.Flag, At: e.At, Restore: restore})
 		}
 	}
@@ -281,6 +284,11 @@ func (s *session) decideInput(ctx context.Context, flag int) (flags.DecideInput,
 		in.Exposure = s.exposure(ctx, f)
 	}
 	return in, nil
+}
+
+// wasWritten reports whether an entry of the journal changed a flag.
+func wasWritten(a journal.Action) bool {
+	return slices.ContainsFunc(a.Outcomes, func(o journal.Outcome) bool { return len(o.Receipt) > 0 })
 }
 
 // Made-up users that a proof asks for besides the rule's own contexts. A flag that is off has

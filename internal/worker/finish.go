@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/driftwatch/driftwatch/internal/baseline"
+	"github.com/driftwatch/driftwatch/internal/flags"
 	"github.com/driftwatch/driftwatch/internal/journal"
 	"github.com/driftwatch/driftwatch/internal/report"
 	"github.com/driftwatch/driftwatch/internal/rule"
@@ -78,6 +79,9 @@ func (in *Inputs) report(r *rule.Rule, calibrations []baseline.Calibration, id s
 		Tool: in.Tool, ID: id, UpgradeID: in.UpgradeID, Now: in.Now, RequireData: in.RequireData,
 		Rule: r, Upgrade: in.Upgrade, Geometry: in.Geometry, Complete: in.Complete, Failure: in.Failure,
 		Actions: in.Actions, Recovery: in.Recovery, Stats: in.Stats, Warnings: in.Warnings, Queries: in.Queries,
+	}
+	if in.Upgrade != nil {
+		out.Path = flags.PathOf(r, *in.Upgrade)
 	}
 	if in.Rollout != nil {
 		out.Updated, out.Targets = in.Rollout.Have, in.Rollout.Need

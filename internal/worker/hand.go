@@ -45,13 +45,9 @@ type Write struct {
 // journal, where it can stand only once. The error wraps one of the flags package where the
 // source refused; nothing is written then. Write holds the intent as soon as there is one.
 func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.State, off rule.Off, key journal.Key, by string) (Write, error) {
-	mode := flags.OffVariant
-	if off.Disabled {
-		mode = flags.Disable
-	}
 	var w Write
 	var err error
-	if w.Change, err = source.Plan(state, mode, flags.Want{Variant: off.Variant}); err != nil {
+	if w.Change, err = source.Plan(state, flags.OffVariant, flags.Want{Variant: off.Variant}); err != nil {
 		return w, err
 	}
 	body, err := json.Marshal(w.Change)
@@ -79,15 +75,11 @@ func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.Stat
 	}
 	w.Intent = intent
 	reason := "not looked at yet"
-	if w.Receipt, err = source.TurnOff(ctx, w.Change); err != nil {
-		// What was renamed is written, whatever failed after it.
-		now, readErr := source.Read(ctx, w.Change.Ref)
-		if readErr != nil || now.Revision != w.Change.After {
-			h.outcome(ctx, intent.ID, report.Failed, err.Error(), w.Change.Base, w.Change.Base, nil)
-			return w, err
-		}
-		reason = err.Error()
-		w.Receipt = flags.Receipt{Change: w.Change, Before: w.Change.Base, After: w.Change.After, Written: now.Changed}
+	if w.Receipt, err = source.TurnOff(ctx, w.Change); errors.Is(err, flags.ErrWrittenUnsure) {
+		reason = err.Error() // the proof tells what became of it
+	} else if err != nil {
+		h.outcome(ctx, intent.ID, report.Failed, err.Error(), w.Change.Base, w.Change.Base, nil)
+		return w, err
 	}
 	w.At = h.Clock()
 	h.outcome(ctx, intent.ID, report.WrittenNotVerified, reason, w.Receipt.Before, w.Receipt.After, w.Receipt)
@@ -124,6 +116,10 @@ func (h Hand) Restore(ctx context.Context, source flags.Switch, ref flags.Ref, b
 		return flags.Receipt{}, fmt.Errorf("the intent cannot be journaled, so nothing was written: %w", err)
 	}
 	done, err := source.Restore(ctx, receipt)
+	if errors.Is(err, flags.ErrWrittenUnsure) {
+		h.outcome(ctx, intent.ID, report.WrittenNotVerified, err.Error(), done.Before, done.After, done)
+		return done, err
+	}
 	if err != nil {
 		h.outcome(ctx, intent.ID, report.Failed, err.Error(), receipt.After, receipt.After, nil)
 		return flags.Receipt{}, err
