@@ -104,7 +104,7 @@ type Flag struct {
 // Off is what "off" means for a flag: a variant. A disabled state is none: the flag then serves
 // the default in the application's code, which nobody can check from here.
 type Off struct {
-	Variant  string
+	Variant string
 }
 
 // A Path is a known upgrade; only its flags may be acted on when it matches.
