@@ -405,10 +405,10 @@ func recoveries(f *family, r *Record) {
 }
 
 // recover counts whether a recovery is seen after a write at the minute that written gives for
-// the minute of an alarm; 0 is none. It is the rule of package worker: three looks in a row that lie
-// below the regressed window at 0.05 and are back at the baseline.
+// the minute of an alarm; 0 is none. It is the rule of package worker: three looks in a row at
+// which the metric has recovered at 0.05.
 func (f *family) recover(c *cluster, x *member, e sim.Effect, what string, written func(alarm int) int) {
-	const looksInARow, fewPlacebos = 3, 60
+	const looksInARow = 3
 	o := x.under(f.geometry, e)
 	for i := range o.comparisons {
 		of := &o.comparisons[i]
@@ -424,11 +424,10 @@ func (f *family) recover(c *cluster, x *member, e sim.Effect, what string, writt
 		window := o.deploy.Tracks[i]
 		whole.Events = append(slices.Clip(whole.Events), window.Events...)
 		whole.Trials = append(slices.Clip(whole.Trials), window.Trials...)
+		watch := baseline.NewRecovering(whole, f.geometry, baseline.Watch{Written: at, Proof: at + 1}, nil)
 		inARow, recovered := 0, 0
 		for look := f.geometry.FirstLook; look <= f.geometry.Horizon && recovered == 0; look++ {
-			w := baseline.Watch{Written: at, Proof: at + 1, Through: at + 1 + look}
-			v := baseline.Recover(whole, f.geometry, w, nil)
-			if v.Back() && v.Fallen <= 0.05 && v.Placebos >= fewPlacebos {
+			if watch.At(whole, look).Recovered(0.05) {
 				inARow++
 			} else {
 				inARow = 0
