@@ -143,6 +143,44 @@ func TestFindUpgrade(t *testing.T) {
 		{"rolled back", []telemetry.VersionSpan{
 			span("a", "1", day, -15*second, true), span("a", "2", 0, 20*minute, true), span("a", "1", 20*minute+15*second, now, false),
 		}, "", Complete, 20*minute + 15*second, 20*minute + 15*second, "2", "1"},
+		{"rolled back in place after two minutes", []telemetry.VersionSpan{
+			span("a", "1", day, -15*second, true), span("a", "2", 0, 2*minute, true), span("a", "1", 2*minute+15*second, now, false),
+		}, "", Complete, 2*minute + 15*second, 2*minute + 15*second, "2", "1"},
+		{"rolled back by new pods after two minutes", []telemetry.VersionSpan{
+			span("a", "1", day, 15*second, true), span("b", "2", 0, 150*second, true), span("c", "1", 135*second, now, false),
+		}, "", Complete, 135 * second, 150 * second, "2", "1"},
+		{"the change that was rolled back after two minutes", []telemetry.VersionSpan{
+			span("a", "1", day, -15*second, true), span("a", "2", 0, 2*minute, true), span("a", "1", 2*minute+15*second, now, false),
+		}, "2", Complete, 0, 0, "1", "2"},
+		{"rolled back after two minutes and tried again", []telemetry.VersionSpan{
+			span("a", "1", day, -15*second, true), span("a", "2", 0, 2*minute, true),
+			span("a", "1", 2*minute+15*second, 4*minute, true), span("a", "2", 4*minute+15*second, now, false),
+		}, "", Complete, 4*minute + 15*second, 4*minute + 15*second, "1", "2"},
+		{"given up half way", []telemetry.VersionSpan{
+			span("a", "1", day, -15*second, true), span("a", "2", 0, 2*minute, true), span("a", "1", 2*minute+15*second, now, false),
+			span("b", "1", day, now, false),
+		}, "", NoUpgrade, 0, 0, "", ""},
+		{"given up half way, the upgrade before", []telemetry.VersionSpan{
+			span("a", "0", day, -20*minute, true), span("b", "0", day, -19*minute, true),
+			span("a", "1", -20*minute+15*second, -15*second, true), span("b", "1", -19*minute+15*second, now, false),
+			span("a", "2", 0, 2*minute, true), span("a", "1", 2*minute+15*second, now, false),
+		}, "", Complete, -20*minute + 15*second, -19*minute + 15*second, "0", "1"},
+		{"the new version fails a scrape half way", []telemetry.VersionSpan{
+			span("a", "1", day, 50*minute, true), span("a", "2", 50*minute+15*second, 58*minute, true), span("b", "1", day, now, false),
+		}, "", InProgress, 50*minute + 15*second, 0, "1", "2"},
+		{"all are gone", []telemetry.VersionSpan{
+			span("a", "1", day, -15*second, true), span("a", "2", 0, 20*minute, true),
+		}, "", Complete, 0, 0, "1", "2"},
+		{"the last old target fails a scrape while the first has changed", []telemetry.VersionSpan{
+			span("a", "1", day, -15*second, true), span("a", "2", 0, now, false),
+			span("b", "1", day, -15*second, true), span("b", "1", 15*second, minute, true), span("b", "2", 75*second, now, false),
+		}, "", Complete, 0, 75 * second, "1", "2"},
+		{"a target of a permanent canary's peer is moved", []telemetry.VersionSpan{
+			span("a", "1", day, 0, true), span("c", "1", minute, now, false), span("b", "2", day, now, false),
+		}, "", NoUpgrade, 0, 0, "", ""},
+		{"every target fails a scrape", []telemetry.VersionSpan{
+			span("a", "1", day, -15*second, true), span("a", "1", 15*second, now, false),
+		}, "", NoUpgrade, 0, 0, "", ""},
 		{"the change to a version that was replaced since", []telemetry.VersionSpan{
 			span("a", "1", day, -15*second, true), span("a", "2", 0, 20*minute, true), span("a", "3", 20*minute+15*second, now, false),
 		}, "2", Complete, 0, 0, "1", "2"},

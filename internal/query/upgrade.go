@@ -20,14 +20,16 @@ const (
 
 // presenceGap is how long a version may be unseen and still count as there, and how long a
 // target without a stale marker stays live. It is Prometheus' own look-back: less, and two
-// lost scrapes at 1 min look like a rollout; more, and a rollback within minutes is missed.
+// lost scrapes at 1 min look like a rollout; more, and what was removed stays for longer.
 const presenceGap = 5 * time.Minute
 
 // FindUpgrade returns the newest version change that spans show up to now, or the newest
 // change to the version to if that is not "". Started is the first sight of the new version,
 // At the first instant from which on every live target reported it. While a target still
-// reports another version the state is InProgress and At is the zero Time. A version that
-// was there within five minutes of the first span, and one that came back within five minutes, is no change.
+// reports another version the state is InProgress and At is the zero Time; a version that was
+// given up on the way, unseen for five minutes while the old one lives on, is no change.
+// Nor is one that was there within five minutes of the first span, nor one that came back
+// within five minutes, unless another version had replaced it and is gone: a rollback.
 // foundBy is copied into the upgrade. spans need no order.
 func FindUpgrade(spans []telemetry.VersionSpan, now time.Time, service, foundBy, to string) (telemetry.Upgrade, Rollout) {
 	seen := make([]telemetry.VersionSpan, 0, len(spans))
@@ -44,44 +46,101 @@ func FindUpgrade(spans []telemetry.VersionSpan, now time.Time, service, foundBy,
 		return cmp.Or(a.First.Compare(b.First), a.Last.Compare(b.Last),
 			cmp.Compare(a.Target, b.Target), cmp.Compare(a.Version, b.Version))
 	})
-	started, version := newestArrival(seen, to)
-	if started.IsZero() {
-		return telemetry.Upgrade{}, NoUpgrade
+	seen = joined(seen)
+	for _, a := range slices.Backward(arrivals(seen, now)) {
+		if to != "" && a.version != to {
+			continue
+		}
+		at, done := allReport(seen, a.version, a.at, now)
+		if !done && now.Sub(lastSight(seen, a.version)) > presenceGap {
+			continue // given up
+		}
+		u := telemetry.Upgrade{
+			Service: service, Started: a.at, To: a.version, FoundBy: foundBy,
+			From: versionBefore(seen, a.version, a.at),
+		}
+		if !done {
+			return u, InProgress
+		}
+		u.At = at
+		return u, Complete
 	}
-	u := telemetry.Upgrade{
-		Service: service, Started: started, To: version, FoundBy: foundBy,
-		From: versionBefore(seen, version, started),
-	}
-	at, done := allReport(seen, version, started, now)
-	if !done {
-		return u, InProgress
-	}
-	u.At = at
-	return u, Complete
+	return telemetry.Upgrade{}, NoUpgrade
 }
 
-// newestArrival is the last time a version appeared while another one was known before.
-func newestArrival(spans []telemetry.VersionSpan, to string) (time.Time, string) {
-	var at time.Time
-	var version string
-	lastSeen := map[string]time.Time{}
+// joined makes one of two spans in which a target shows the same version, not more than
+// presenceGap apart and with no other version of the target between: a scrape failed. spans
+// are sorted, and so is the result.
+func joined(spans []telemetry.VersionSpan) []telemetry.VersionSpan {
+	var out []telemetry.VersionSpan
+	latest := map[string]int{} // by target: its last span in out
 	for _, s := range spans {
+		i, known := latest[s.Target]
+		if known && out[i].Version == s.Version && s.First.Sub(out[i].Last) <= presenceGap {
+			if s.Last.After(out[i].Last) {
+				out[i].Last, out[i].Gone = s.Last, s.Gone
+			}
+			continue
+		}
+		latest[s.Target] = len(out)
+		out = append(out, s)
+	}
+	return out
+}
+
+// An arrival is a version that appeared while another one was known before.
+type arrival struct {
+	at      time.Time
+	version string
+}
+
+// arrivals are in order of time.
+func arrivals(spans []telemetry.VersionSpan, now time.Time) []arrival {
+	var out []arrival
+	lastSeen := map[string]time.Time{}
+	for i, s := range spans {
 		last, known := lastSeen[s.Version]
 		arrived := !known || s.First.Sub(last) > presenceGap
+		if known && !arrived && len(out) > 0 && s.First.After(last) {
+			// Unseen for less. If the newest arrival took its place and went, it was rolled back.
+			by := out[len(out)-1].version
+			arrived = by != s.Version && lastSeen[by].After(last) && !live(spans[:i], spans, by, now)
+		}
 		others := len(lastSeen)
 		if known {
 			others--
 		}
 		// What is seen about as early as anything was there from the beginning.
 		fresh := s.First.Sub(spans[0].First) > presenceGap
-		if arrived && fresh && others > 0 && (to == "" || s.Version == to) {
-			at, version = s.First, s.Version
+		if arrived && fresh && others > 0 {
+			out = append(out, arrival{s.First, s.Version})
 		}
 		if s.Last.After(last) {
 			lastSeen[s.Version] = s.Last
 		}
 	}
-	return at, version
+	return out
+}
+
+// live reports whether a target of some, which are among all, still shows version.
+func live(some, all []telemetry.VersionSpan, version string, now time.Time) bool {
+	return slices.ContainsFunc(some, func(s telemetry.VersionSpan) bool {
+		return s.Version == version && !s.Gone && now.Sub(s.Last) <= presenceGap &&
+			!slices.ContainsFunc(all, func(next telemetry.VersionSpan) bool {
+				return next.Target == s.Target && next.First.After(s.Last)
+			})
+	})
+}
+
+// lastSight is when version was last seen.
+func lastSight(spans []telemetry.VersionSpan, version string) time.Time {
+	var last time.Time
+	for _, s := range spans {
+		if s.Version == version && s.Last.After(last) {
+			last = s.Last
+		}
+	}
+	return last
 }
 
 // versionBefore is what most targets reported just before the upgrade started.
