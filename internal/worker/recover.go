@@ -163,24 +163,47 @@ type recoveryWatch struct {
 	unread bool // the newest data could not be read
 
 	// What the last look said of all rows together.
-	back, fallen, placebos, known bool
+	back, placebos, known bool
+
+	made map[watched]*baseline.Recovering
+}
+
+// watched is what a recovery of one metric depends on.
+type watched struct {
+	key
+	baseline.Watch
+}
+
+// of is the recovery of a metric, calibrated on its history at the first look.
+func (w *recoveryWatch) of(s *session, k key, watch baseline.Watch, t telemetry.Track) *baseline.Recovering {
+	r := w.made[watched{k, watch}]
+	if r == nil {
+		r = baseline.NewRecovering(t, s.in.Geometry, watch, s.history.excluded)
+		if w.made == nil {
+			w.made = map[watched]*baseline.Recovering{}
+		}
+		w.made[watched{k, watch}] = r
+	}
+	return r
 }
 
 // look compares the steps since the proof with the regressed window and with the baseline.
 func (w *recoveryWatch) look(s *session, rows []actedRow, proof int) {
-	w.back, w.fallen, w.placebos, w.known = true, true, true, true
+	w.back, w.placebos, w.known = true, true, true
+	recovered := true
 	for _, row := range rows {
 		t := s.trackOf(row.key)
 		if t == nil {
 			w.known = false
 			continue
 		}
-		r := baseline.Recover(*t, s.in.Geometry, baseline.Watch{Written: row.written, Proof: proof, Through: proof + w.next, Fell: row.fell}, s.history.excluded)
+		r := w.of(s, row.key, baseline.Watch{Written: row.written, Proof: proof, Fell: row.fell}, *t).At(*t, w.next)
 		w.back = w.back && r.Back()
-		w.fallen = w.fallen && r.Fallen <= s.Rule.Alpha.Report/float64(len(rows))
+		w.known = w.known && r.Known
 		w.placebos = w.placebos && r.Placebos >= fewPlacebos
+		recovered = recovered && r.Recovered(s.Rule.Alpha.Report)
 	}
-	if !w.back || !w.fallen || !w.placebos || !w.known {
+	if !recovered || !w.known {
 		w.inARow = 0
 		return
 	}
