@@ -249,6 +249,36 @@ func TestRealPrometheus(t *testing.T) {
 		}
 	})
 
+	t.Run("versions do not depend on when they are asked for", func(t *testing.T) {
+		ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "job", "versions")}
+		want := telemetry.Upgrade{
+			Service: "shop", Started: t0.Add(35 * second), At: t0.Add(65 * second), From: "1", To: "2", FoundBy: "build_info",
+		}
+		for i := range 5 {
+			end := t0.Add(4*minute + time.Duration(i)*4*second)
+			// Seven days are asked for in steps of a minute.
+			w := telemetry.Window{Start: end.Add(-7 * 24 * time.Hour), End: end}
+			got, err := client(t, Options{Mode: PromQL}).Versions(t.Context(), "build_info", ms, "version", w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u, state := FindUpgrade(got.Spans, w.End, "shop", "build_info", ""); state != Complete || u != want {
+				t.Errorf("at %v: %v %+v from %+v, want %+v", end, state, u, got.Spans, want)
+			}
+			exact, err := client(t, Options{}).Versions(t.Context(), "build_info", ms, "version", w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j, s := range exact.Spans {
+				if j >= len(got.Spans) || got.Spans[j].Target != s.Target || got.Spans[j].Version != s.Version ||
+					got.Spans[j].Gone != s.Gone || !got.Spans[j].First.Equal(s.First) || !got.Spans[j].Last.Equal(s.Last) {
+					t.Errorf("at %v: %+v, by remote read %+v", end, got.Spans, exact.Spans)
+					break
+				}
+			}
+		}
+	})
+
 	t.Run("small questions", func(t *testing.T) {
 		c := client(t, Options{})
 		now, err := c.Clock(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -575,27 +576,104 @@ func (p *promRead) split(ctx context.Context, n int) ([]string, error) {
 	return out, nil
 }
 
+// maxEdges is how many steps with a change of versions are looked into, the newest first. A
+// rollout has one or a few; a fleet that crashes for days has thousands.
+const maxEdges = 30
+
 func (c *Client) versionsPromQL(ctx context.Context, metric string, ms []*labels.Matcher, versionLabel string, w telemetry.Window) (Spans, error) {
-	// As fine as the usual scrape, unless that would be more points than a server gives.
+	// As fine as the usual scrape, unless that would be more points than a server gives; and at
+	// the same instants whenever it is asked.
 	step := max(15*time.Second, (w.Duration() / (maxPoints - 1000)).Round(time.Second))
 	expr := fmt.Sprintf("max by (job, instance, %s) (timestamp(%s))", versionLabel, selector(metric, ms))
 	res := Result{Read: Read{Name: "versions"}}
-	s := versionSink{spanFold: spanFold{label: versionLabel, from: w.Start.UnixMilli(), to: w.End.UnixMilli()}, step: step.Milliseconds()}
-	e := evaluation{w.Start, w.Start.Add(w.Duration() / step * step), step}
-	if err := c.queryRange(ctx, expr, e, &s, &res); err != nil {
+	s := versionSink{
+		spanFold: spanFold{label: versionLabel, from: w.Start.UnixMilli(), to: w.End.UnixMilli()}, step: step.Milliseconds(),
+		edges: map[int64][]edge{},
+	}
+	first, last := s.from/s.step*s.step, (s.to+s.step-1)/s.step*s.step
+	if err := c.queryRange(ctx, expr, evaluation{time.UnixMilli(first), time.UnixMilli(last), step}, &s, &res); err != nil {
 		return Spans{}, err
 	}
-	s.stop(e.end.UnixMilli())
+	s.stop(last)
+	newest := slices.Sorted(maps.Keys(s.edges))
+	for _, t := range newest[max(0, len(newest)-maxEdges):] {
+		// A step shows the last of its samples; the first, and the last before an end, are within.
+		near := nearSink{spanFold: spanFold{label: versionLabel, from: s.from}, seen: map[versionOf]seenAt{}}
+		e := evaluation{time.UnixMilli(t - s.step + 1000), time.UnixMilli(min(t, s.to)), time.Second}
+		if err := c.queryRange(ctx, expr, e, &near, &res); err != nil {
+			return Spans{}, err
+		}
+		end := e.start.Add(time.Duration(max(0, e.points()-1)) * e.step).UnixMilli()
+		for _, edge := range s.edges[t] {
+			edge.refine(&s.spans[edge.span], near.seen, end)
+		}
+	}
 	return Spans{Spans: s.spans, Series: s.seriesSeen, Samples: res.Samples, Bytes: res.Bytes, Warnings: res.Warnings}, nil
+}
+
+// An edge is the beginning or the end of a span within a step.
+type edge struct {
+	span int // index
+	ends bool
+}
+
+// refine takes the time of an edge from what was seen second by second, up to end (ms).
+func (e edge) refine(span *telemetry.VersionSpan, seen map[versionOf]seenAt, end int64) {
+	near, ok := seen[versionOf{span.Target, span.Version}]
+	if !ok {
+		return
+	}
+	if !e.ends {
+		if t := time.UnixMilli(near.first).UTC(); t.Before(span.First) {
+			span.First = t
+		}
+		return
+	}
+	if t := time.UnixMilli(near.last).UTC(); t.After(span.Last) {
+		span.Last = t
+	}
+	if near.shown == end {
+		span.Gone = false // the read ends before the span
+	}
+}
+
+type versionOf struct{ target, version string }
+
+// seenAt is the times (ms) of the first and the last sample, and the last evaluation that
+// showed one.
+type seenAt struct{ first, last, shown int64 }
+
+// A nearSink notes what a few evaluations show of each target and version.
+type nearSink struct {
+	spanFold
+	seen map[versionOf]seenAt
+}
+
+func (n *nearSink) series(ls []label) error {
+	_, err := n.spanFold.series(ls)
+	return err
+}
+
+func (n *nearSink) point(t int64, v float64) {
+	key, at := versionOf{n.span.Target, n.span.Version}, int64(math.Round(v*1000))
+	if at < n.from {
+		return
+	}
+	s, ok := n.seen[key]
+	if !ok {
+		s = seenAt{at, at, t}
+	}
+	n.seen[key] = seenAt{min(s.first, at), max(s.last, at), max(s.shown, t)}
 }
 
 // A versionSink turns times of last samples, as evaluated every step, into spans. A series that
 // is not to be seen while its last sample is younger than the look-back has a stale marker.
 type versionSink struct {
 	spanFold
-	step int64
-	seen int64 // last evaluation that showed the series, ms
-	any  bool
+	step  int64
+	seen  int64 // last evaluation that showed the series, ms
+	any   bool
+	edges map[int64][]edge // by the evaluation that ends their step, ms
 }
 
 func (s *versionSink) series(ls []label) error {
@@ -611,12 +689,26 @@ func (s *versionSink) point(t int64, v float64) {
 	if s.open && t-s.seen > s.step {
 		s.finish(s.vanished())
 	}
+	sample := int64(math.Round(v * 1000))
+	if sample > s.to {
+		return // the last evaluation may lie after the window; what it hides is looked for within
+	}
+	opened := !s.open
 	s.seen = t
-	s.samples([]int64{int64(math.Round(v * 1000))}, []float64{1})
+	s.samples([]int64{sample}, []float64{1})
+	if opened && s.open {
+		s.edges[t] = append(s.edges[t], edge{span: len(s.spans)})
+	}
 }
 
 func (s *versionSink) vanished() bool {
 	return s.seen+s.step-s.lastT < presenceGap.Milliseconds()
+}
+
+// finish closes the span, which ends within the step after the evaluation that showed it last.
+func (s *versionSink) finish(gone bool) {
+	s.edges[s.seen+s.step] = append(s.edges[s.seen+s.step], edge{span: len(s.spans), ends: true})
+	s.spanFold.finish(gone)
 }
 
 // stop ends the series whose evaluation ended at end.
