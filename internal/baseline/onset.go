@@ -60,7 +60,7 @@ func (c *Comparison) Onset(g Geometry, through int) (o Onset, ok bool) {
 	var y []float64
 	for i, r := range c.rates.values {
 		step := c.rates.first + i
-		if step < through && !(step >= 0 && step < settle) && !math.IsNaN(r) {
+		if step < through && (step < 0 || step >= settle) && !math.IsNaN(r) {
 			at, y = append(at, step), append(y, r)
 		}
 	}

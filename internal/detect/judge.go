@@ -495,7 +495,7 @@ func (f *family) date(r *row) {
 	if t == nil || t.last == nil {
 		return
 	}
-	if o, ok := t.Comparison.Onset(f.in.Geometry, t.last.T); ok {
+	if o, ok := t.Onset(f.in.Geometry, t.last.T); ok {
 		r.Onset = &o
 	}
 }

@@ -284,7 +284,6 @@ func TestDecisionTable(t *testing.T) {
 		}, want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 45, Need: 48}}},
 		{"10 too much missing after", func(in *Input, c *baseline.Comparison) {
 			through(in, 23)
-			c = &in.Comparisons[0]
 			l := &c.Looks[len(c.Looks)-1] // 6 of the 20 steps since the guard are lost, a fifth of 30
 			l.Valid, l.Missing, l.Z, l.Adj = false, 0.3, math.NaN(), math.NaN()
 		}, want{verdict: NotEnoughData, needs: &Needs{Of: "steps", Have: 14, Need: 16, When: after(33)}}},
