@@ -13,7 +13,7 @@ RUNS ?= 20
 
 # part NAME,COMMAND runs a command and notes how long it took; .ci/run prints the table.
 define part
-@mkdir -p .cache; start=$$(date +%s); status=0; { $(2) ; } || status=$$?; \
+@mkdir -p .cache; start=$$(date +%s); status=0; ( $(2) ) || status=$$?; \
 echo "$(1) $$(( $$(date +%s) - start ))" >> .cache/parts; exit $$status
 endef
 
