@@ -203,23 +203,12 @@ With --revision the flag is only written if it still is at that revision.`,
   driftwatch flags restore payments.backoff-decorrelated-jitter`,
 		Args: oneArgument("flag"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := w.target(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			j, err := w.openJournal(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer j.Close()
-			if revision != "" && !t.state.Revision.Matches(revision) {
-				return &exitError{flagsNotProved, errors.New(report.RevisionConflict(t.ref.Key, revision, t.state.Revision.Short(), t.state.Changed, "").String())}
-			}
-			hand, err := p.hand(cmd.Context(), t, j)
-			if err != nil {
-				return err
-			}
-			return p.turnOff(cmd.Context(), t, hand, reason)
+			return p.onFlag(cmd.Context(), &w, args[0], func(t *flagTarget, hand worker.Hand) error {
+				if revision != "" && !t.state.Revision.Matches(revision) {
+					return &exitError{flagsNotProved, errors.New(report.RevisionConflict(t.ref.Key, revision, t.state.Revision.Short(), t.state.Changed, "").String())}
+				}
+				return p.turnOff(cmd.Context(), t, hand, reason)
+			})
 		},
 	}
 	w.flags(cmd)
@@ -311,37 +300,38 @@ not turn the flag off again for the same upgrade.`,
 		Example: "  driftwatch flags restore payments.backoff-decorrelated-jitter",
 		Args:    oneArgument("flag"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := w.target(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			j, err := w.openJournal(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer j.Close()
-			hand, err := p.hand(cmd.Context(), t, j)
-			if err != nil {
-				return err
-			}
-			done, err := hand.Restore(cmd.Context(), t.source, t.ref, "a person")
-			if errors.Is(err, worker.ErrNothingToRestore) {
-				return &exitError{flagsRefused, err}
-			}
-			if err != nil {
-				return flagFailure(err)
-			}
-			fmt.Fprintf(p.stdout, "%s restored   revision %s → %s   the file is what it was before\n", t.ref.Key, done.Before.Short(), done.After.Short())
-			return nil
+			return p.onFlag(cmd.Context(), &w, args[0], func(t *flagTarget, hand worker.Hand) error {
+				done, err := hand.Restore(cmd.Context(), t.source, t.ref, "a person")
+				if errors.Is(err, worker.ErrNothingToRestore) {
+					return &exitError{flagsRefused, err}
+				}
+				if err != nil {
+					return flagFailure(err)
+				}
+				fmt.Fprintf(p.stdout, "%s restored   revision %s → %s   the file is what it was before\n", t.ref.Key, done.Before.Short(), done.After.Short())
+				return nil
+			})
 		},
 	}
 	w.flags(cmd)
 	return cmd
 }
 
-// hand writes the flag for a person. What a crash left open about it is settled first.
-func (p *program) hand(ctx context.Context, t *flagTarget, j *journal.Journal) (worker.Hand, error) {
+// onFlag reads a flag, opens the journal, settles what a crash left open about the flag, and
+// hands both to f, which may write.
+func (p *program) onFlag(ctx context.Context, w *world, key string, f func(*flagTarget, worker.Hand) error) error {
+	t, err := w.target(ctx, key)
+	if err != nil {
+		return err
+	}
+	j, err := w.openJournal(ctx)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
 	h := worker.Hand{Journal: j, Clock: time.Now, Log: p.log()}
-	_, err := h.Actions(ctx, journal.ActionFilter{Source: t.ref.Source, Flag: t.ref.Key}, map[string]flags.Switch{t.ref.Source: t.source})
-	return h, err
+	if _, err := h.Actions(ctx, journal.ActionFilter{Source: t.ref.Source, Flag: t.ref.Key}, map[string]flags.Switch{t.ref.Source: t.source}); err != nil {
+		return err
+	}
+	return f(t, h)
 }
