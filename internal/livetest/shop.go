@@ -15,8 +15,8 @@ import (
 
 // A Shop is a service with made traffic: the metrics of one scraped target whose load has a
 // daily cycle, whose latency and retries drift slowly, and whose tail is long. Everything
-// follows from Seed: two shops that differ only in Changes or Upgrade agree, sample by
-// sample, up to the first difference. (The model is the research generator without its
+// follows from Seed, the hour of the day not from the real clock: two shops that differ only
+// in Changes or Upgrade agree, sample by sample, up to the first difference. (The model is the research generator without its
 // load spikes; its constants are in levels.)
 type Shop struct {
 	Seed      uint64
@@ -123,7 +123,7 @@ func (s Shop) Series(from, to time.Time) []Series {
 		up.put(at, 1)
 		builds[len(builds)-1].put(at, 1)
 		middle := at.Add(-s.Interval / 2)
-		cycle := 0.6 * math.Cos(2*math.Pi*float64(middle.Unix()%86400)/86400-daily)
+		cycle := 0.6 * math.Cos(2*math.Pi*middle.Sub(from).Hours()/24-daily)
 		common := service.next()
 		for i := range lines {
 			lines[i].scrape(at, s.Interval, cycle, common, s.changesAt(middle, lines[i].of.Route))

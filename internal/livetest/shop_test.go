@@ -122,7 +122,7 @@ func growth(t *testing.T, series []Series, name, route, le string, from, to time
 
 func TestShopChanges(t *testing.T) {
 	from, at, to := noon(), noon().Add(2*time.Hour), noon().Add(4*time.Hour)
-	shop := NewShop(5, 4, 50)
+	shop := NewShop(6, 4, 50)
 	for i := range shop.Endpoints {
 		shop.Endpoints[i].Median = 0.05
 	}
