@@ -143,7 +143,20 @@ func (p *program) judge(ctx context.Context, o *checkOptions) error {
 	if r.Failure != nil {
 		fmt.Fprint(p.stderr, r.Failure.String())
 	}
+	if r.ExitCode == report.ExitNoData {
+		p.tellTooFew(r)
+	}
 	return p.answer(r, o)
+}
+
+// tellTooFew names on stderr the first comparison that lacks data, and what it lacks.
+func (p *program) tellTooFew(r *report.Report) {
+	for _, c := range r.Comparisons {
+		if n := c.Needs; c.Verdict == report.NotEnoughData && n != nil {
+			fmt.Fprint(p.stderr, report.TooFew(c.Endpoint+" "+c.Signal, n.Of, float64(n.Have), float64(n.Need), n.When.Time).String())
+			return
+		}
+	}
 }
 
 // answer writes a report and turns its exit code into an error.

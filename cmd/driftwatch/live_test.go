@@ -411,7 +411,11 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 				t.Errorf("%s %s: %s, needs %+v", c.Endpoint, c.Signal, c.Verdict, c.Needs)
 			}
 		}
-		run(t, dir, "check", "--require-data", "-o", "json").want(t, 6, report.NotEnoughData)
+		required := run(t, dir, "check", "--require-data", "-o", "json")
+		required.want(t, 6, report.NotEnoughData)
+		if !strings.Contains(required.stderr, "note  DW104 [0, 6 with --require-data]: too few ") {
+			t.Errorf("stderr:\n%s", required.stderr)
+		}
 	})
 
 	t.Run("the first retries ever are found within ten steps", func(t *testing.T) {

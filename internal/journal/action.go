@@ -175,15 +175,6 @@ func (j *Journal) Actions(ctx context.Context, f ActionFilter) ([]Action, error)
 	return out, nil
 }
 
-// LastAction returns the newest action on a flag, or nil.
-func (j *Journal) LastAction(ctx context.Context, source, flag string) (*Action, error) {
-	actions, err := j.Actions(ctx, ActionFilter{Source: source, Flag: flag})
-	if err != nil || len(actions) == 0 {
-		return nil, err
-	}
-	return &actions[len(actions)-1], nil
-}
-
 // A queryer is a database or a transaction.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)

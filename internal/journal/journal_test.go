@@ -343,13 +343,6 @@ func TestActions(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	last, err := j.LastAction(ctx, "production", "new-retry")
-	if err != nil || last == nil || last.ID != 7 || last.Kind != Restore || last.Outcomes != nil {
-		t.Errorf("LastAction = %+v, %v; want number 7, without outcomes", last, err)
-	}
-	if none, err := j.LastAction(ctx, "production", "none"); none != nil || err != nil {
-		t.Errorf("LastAction of an unknown flag = %+v, %v", none, err)
-	}
 	all, err := j.Actions(ctx, ActionFilter{})
 	if err != nil || !reflect.DeepEqual(all[0], Action{first, []Outcome{anOutcome("written_not_verified"), anOutcome("verified")}}) {
 		t.Errorf("the first action is %+v, %v", all[0], err)

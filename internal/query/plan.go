@@ -2,7 +2,6 @@ package query
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -97,10 +96,4 @@ func (p Plan) String() string {
 		b.WriteString(r.String() + "\n")
 	}
 	return b.String()
-}
-
-// WriteTo writes String to w.
-func (p Plan) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.WriteString(w, p.String())
-	return int64(n), err
 }

@@ -126,6 +126,7 @@ type session struct {
 
 	recovering recoveryWatch
 
+	told  bool // what is compared, and what reading it took, has been said
 	wrote bool // a flag was turned off by this check
 
 	replaced   time.Time // when another version followed; zero: none did
@@ -191,6 +192,7 @@ func (s *session) watch(ctx context.Context) error {
 		message, unread := errors.AsType[*report.Message](err)
 		switch {
 		case err == nil:
+			s.sayRead()
 			if s.judged.Looks > 0 {
 				s.sayLook()
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/driftwatch/driftwatch/internal/query"
 	"github.com/driftwatch/driftwatch/internal/report"
 	"github.com/driftwatch/driftwatch/internal/suggest"
+	"github.com/driftwatch/driftwatch/internal/telemetry"
 )
 
 // unreadable turns a failed read into the message for it.
@@ -83,6 +84,20 @@ func (s *session) unknownLabel(ctx context.Context, read query.Read, label strin
 		text += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return usage("%s", text)
+}
+
+// sayRead tells, once, what is compared and what it took to read it.
+func (s *session) sayRead() {
+	if s.told {
+		return
+	}
+	s.told = true
+	endpoints := map[telemetry.Endpoint]bool{}
+	for _, r := range s.judged.Rows {
+		endpoints[r.Endpoint] = true
+	}
+	s.Say(s.Progress.Header(s.Tool, s.Rule.Path, len(endpoints), len(s.Rule.Signals)))
+	s.Say(s.Progress.Queries(s.in.Stats.Queries, s.in.Stats.Queries, time.Duration(s.in.Stats.QueryS*float64(time.Second)), s.in.Stats.Samples))
 }
 
 // sayLook tells how the last look came out.
