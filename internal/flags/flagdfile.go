@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,16 +51,8 @@ func revisionOf(text []byte) Revision {
 	return Revision(hex.EncodeToString(sum[:]))
 }
 
-// locate finds a flag in the text of the file.
-func (f *FlagdFile) locate(text []byte, key string) (flagText, error) {
-	switch strings.ToLower(filepath.Ext(f.path)) {
-	case ".json":
-		return locateJSON(text, key)
-	case ".yaml", ".yml":
-		return locateYAML(text, key)
-	}
-	return flagText{}, fmt.Errorf("%w: flagd reads .json, .yaml and .yml", ErrInvalid)
-}
+// dialect is how the text of the file is read.
+func (f *FlagdFile) dialect() dialect { return flagdText{f.path} }
 
 // read returns the bytes of the file and where they really are.
 func (f *FlagdFile) read() (text []byte, resolved string, err error) {
@@ -89,23 +81,16 @@ func (f *FlagdFile) Read(ctx context.Context, r Ref) (State, error) {
 	if err != nil {
 		return s, f.fail(r, err)
 	}
-	s.Revision, s.Raw = revisionOf(text), text
-	t, err := f.locate(text, r.Key)
-	if err != nil {
-		return s, f.fail(r, err)
-	}
+	s, err = stateOf(f.dialect(), r, f.path, text)
 	if info, err := os.Stat(resolved); err == nil {
 		s.Changed = info.ModTime()
 	}
 	if err := f.writable(resolved); err != nil {
 		s.ReadOnly = f.fail(Ref{}, err).What
 	}
-	if !t.present {
-		return s, f.fail(r, fmt.Errorf("%w: %s", ErrNotFound, missing(r.Key, t.keys)))
+	if err != nil {
+		return s, f.fail(r, err)
 	}
-	s.Present, s.Enabled = true, t.state == "ENABLED"
-	s.DefaultVariant, s.Variants, s.Targeting = t.defaultVariant, t.variants, t.targeted()
-	s.Probes = contextsOf(t.targeting)
 	return s, nil
 }
 
@@ -120,89 +105,17 @@ func missing(key string, keys []string) string {
 // Plan implements Switch: the default becomes w.Variant and the targeting becomes {}; a flag
 // that is one line in the file stays one.
 func (f *FlagdFile) Plan(s State, m Mode, w Want) (Change, error) {
-	c, err := f.plan(s, m, w)
+	c, err := planText(f.dialect(), f.path, s, m, w)
 	if err != nil {
 		return Change{}, f.fail(s.Ref, err)
 	}
 	return c, nil
 }
 
-func (f *FlagdFile) plan(s State, m Mode, w Want) (Change, error) {
-	if m != OffVariant {
-		return Change{}, fmt.Errorf("%w: mode %s: a disabled flag serves the default in the application's code, which nobody can check from here; name a variant that means off", ErrInvalid, m)
-	}
-	t, err := f.locate(s.Raw, s.Ref.Key)
-	if err != nil {
-		return Change{}, err
-	}
-	value, defined := t.variants[w.Variant]
-	switch {
-	case !t.present:
-		return Change{}, fmt.Errorf("%w: %s", ErrNotFound, missing(s.Ref.Key, t.keys))
-	case !defined:
-		return Change{}, fmt.Errorf("%w: it has no variant %q, only %s", ErrInvalid, w.Variant, names(t.variants))
-	case t.state != "ENABLED":
-		return Change{}, fmt.Errorf("%w: its state is %s, so it serves the default in the application's code and no variant", ErrInvalid, t.state)
-	case t.defaultVariant == w.Variant && !t.targeted():
-		return Change{}, fmt.Errorf("%w: revision %s", ErrAlreadyOff, revisionOf(s.Raw).Short())
-	}
-	w.Value = value
-	patch := t.patch(w.Variant)
-	after, err := patch.Apply(s.Raw)
-	if err != nil {
-		return Change{}, err
-	}
-	c := Change{
-		Ref: s.Ref, Mode: m, Want: w, Path: f.path,
-		Base: revisionOf(s.Raw), After: revisionOf(after),
-		Diff: diff(filepath.Base(f.path), s.Raw, after), Forward: patch, Inverse: patch.inverse(),
-	}
-	return c, f.check(c, s.Raw, after)
-}
-
-func names(variants map[string]any) string {
-	var out []string
-	for v := range variants {
-		out = append(out, fmt.Sprintf("%q", v))
-	}
-	slices.Sort(out)
-	return strings.Join(out, ", ")
-}
-
-// check compares a text and what a change makes of it: nothing but the flag's default and
-// targeting differ, flagd takes the result, and it serves what is wanted.
-func (f *FlagdFile) check(c Change, before, after []byte) error {
-	var decoded [2]any
-	for i, text := range [][]byte{before, after} {
-		s, err := toJSON(f.path, text)
-		if err != nil {
-			return fmt.Errorf("%w: the edited text cannot be read: %w", ErrAmbiguousEdit, err)
-		}
-		if decoded[i], err = decodeJSON([]byte(s)); err != nil {
-			return fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-	}
-	if paths := unplanned(c.Ref.Key, decoded[0], decoded[1]); len(paths) > 0 {
-		return fmt.Errorf("%w: the edit would change %s too", ErrAmbiguousEdit, strings.Join(paths, ", "))
-	}
-	t, err := f.locate(after, c.Ref.Key)
-	if err != nil {
-		return err
-	}
-	if t.defaultVariant != c.Want.Variant || t.targeted() {
-		return fmt.Errorf("%w: the edit would not turn it off", ErrAmbiguousEdit)
-	}
-	set, err := loadFlagd(f.path, after)
-	if err != nil {
-		return err
-	}
-	return set.serves(c.Ref.Key, c.Want.Variant)
-}
-
 // TurnOff implements Switch.
 func (f *FlagdFile) TurnOff(ctx context.Context, c Change) (Receipt, error) {
 	rc := Receipt{Change: c, Before: c.Base, After: c.After}
-	err := f.write(ctx, &rc, c.Forward, func(before, after []byte) error { return f.check(c, before, after) })
+	err := f.write(ctx, &rc, c.Forward, func(before, after []byte) error { return f.dialect().check(c, before, after) })
 	return f.written(rc, err)
 }
 
@@ -210,11 +123,17 @@ func (f *FlagdFile) TurnOff(ctx context.Context, c Change) (Receipt, error) {
 func (f *FlagdFile) Restore(ctx context.Context, rc Receipt) (Receipt, error) {
 	c := rc.Change
 	back := Receipt{Change: c, Before: c.After, After: c.Base, Restore: true}
-	err := f.write(ctx, &back, c.Inverse, func(_, after []byte) error {
-		_, err := loadFlagd(f.path, after)
-		return err
-	})
+	err := f.write(ctx, &back, c.Inverse, func(_, after []byte) error { return f.dialect().load(after) })
 	return f.written(back, err)
+}
+
+// Settle implements Switch.
+func (f *FlagdFile) Settle(ctx context.Context, c Change, restore bool) (Settlement, error) {
+	s, err := f.Read(ctx, c.Ref)
+	if err != nil {
+		return Settlement{}, err
+	}
+	return settleText(s, c, restore), nil
 }
 
 // written is the end of a write: there is a receipt whenever the file was written, certain or
@@ -234,7 +153,11 @@ func (f *FlagdFile) written(rc Receipt, err error) (Receipt, error) {
 
 // write brings the file from rc.Before to rc.After. At rc.After already it writes nothing; at
 // anything else it is ErrConflict. Unless it is ErrWrittenUnsure, a failure has changed nothing.
-func (f *FlagdFile) write(ctx context.Context, rc *Receipt, p Patch, check func(before, after []byte) error) error {
+func (f *FlagdFile) write(ctx context.Context, rc *Receipt, raw json.RawMessage, check func(before, after []byte) error) error {
+	p, err := patchOf(raw)
+	if err != nil {
+		return err
+	}
 	_, resolved, err := f.read()
 	if err != nil {
 		return err

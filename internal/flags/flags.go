@@ -9,6 +9,7 @@ package flags
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -20,8 +21,8 @@ type Ref struct {
 	Key    string `json:"key"`
 }
 
-// A Revision is a state of a source that can be told from every other: for files, the SHA-256
-// of the bytes in hex.
+// A Revision is a state of a source that can be told from every other: for texts, the SHA-256
+// of the bytes in hex; for servers, the version that they count.
 type Revision string
 
 // shortRevision is the length of a revision for people. 32 bits tell the few states of one
@@ -43,7 +44,7 @@ type Mode string
 // The modes. Disable falls back to the default in the application's code, which need not be off;
 // no Switch plans it.
 const (
-	OffVariant Mode = "variant"
+	OffVariant Mode = "variant" // everybody gets the wanted variant
 	Disable    Mode = "disable"
 )
 
@@ -103,15 +104,22 @@ type Patch []Splice
 
 // A Change is a planned write: pure data, shown, journaled as the intent, applied once.
 type Change struct {
-	Ref     Ref      `json:"ref"`
-	Mode    Mode     `json:"mode"`
-	Want    Want     `json:"want"`
-	Path    string   `json:"path"`  // where it will be written
-	Base    Revision `json:"base"`  // only this revision may be changed
-	After   Revision `json:"after"` // the revision that the change leads to
-	Diff    string   `json:"diff"`  // unified, for people
-	Forward Patch    `json:"forward"`
-	Inverse Patch    `json:"inverse"` // leads from After back to Base, byte for byte
+	Ref   Ref      `json:"ref"`
+	Mode  Mode     `json:"mode"`
+	Want  Want     `json:"want"`
+	Path  string   `json:"path"`  // where it will be written: a file, or an address without credentials
+	Base  Revision `json:"base"`  // only this revision may be changed
+	After Revision `json:"after"` // the revision that the change leads to; "" where only the source can tell
+	Diff  string   `json:"diff"`  // unified, for people
+
+	// Case names the action, so that a source that can hold a note of it (an annotation, a
+	// comment) shows whose write it was. It is set after Plan and before the intent is journaled.
+	Case string `json:"case,omitempty"`
+
+	// Forward and Inverse are what the source needs to make the change and to take it back
+	// exactly, in its own form. For texts both are a Patch.
+	Forward json.RawMessage `json:"forward"`
+	Inverse json.RawMessage `json:"inverse"`
 }
 
 // A Receipt says that a change was written. Before and After of a restore are those of the
@@ -144,7 +152,29 @@ type Switch interface {
 	// Restore takes back what rc says was written, if the source still is at rc.After, else
 	// ErrConflict: it never undoes somebody else's edit. It fails as TurnOff does.
 	Restore(ctx context.Context, rc Receipt) (Receipt, error)
+	// Settle says what became of c where a crash may have cut its writing short, or, with
+	// restore, its taking back. It only reads. It fails where the source cannot be read: nothing
+	// is known then.
+	Settle(ctx context.Context, c Change, restore bool) (Settlement, error)
 }
+
+// A Settlement is what became of a change that nobody saw the end of.
+type Settlement struct {
+	Fate    Fate
+	Receipt Receipt // where Fate is Written or WrittenOver
+	State   State   // of the flag now
+}
+
+// A Fate is how an interrupted write ended.
+type Fate string
+
+// The fates. The zero value is none of them.
+const (
+	Untouched   Fate = "untouched"    // it was never written
+	Written     Fate = "written"      // it was, and stands
+	WrittenOver Fate = "written_over" // it was, and somebody changed the source since, the flag as wanted
+	Foreign     Fate = "foreign"      // somebody changed the source since, and whether it was written cannot be told
+)
 
 // What can go wrong, for errors.Is.
 var (

@@ -158,12 +158,12 @@ func TestRandomFiles(t *testing.T) {
 					t.Fatalf("seed %d, %d: %v\n%s", seed, i, err, text)
 				}
 				outcomes["planned"]++
-				after, err := c.Forward.Apply([]byte(text))
+				after, err := forward(t, c).Apply([]byte(text))
 				if err != nil {
 					t.Fatal(err)
 				}
 				checkOnlyPlanned(t, name, key, text, string(after))
-				if back, err := c.Inverse.Apply(after); err != nil || string(back) != text {
+				if back, err := splices(t, c.Inverse).Apply(after); err != nil || string(back) != text {
 					t.Fatalf("seed %d, %d: taken back: %v\n%s", seed, i, err, text)
 				}
 				// Lines that go are the targeting's; comments outside of it stay.

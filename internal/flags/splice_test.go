@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -185,8 +186,8 @@ func TestPlanKeepsTheWantedValue(t *testing.T) {
 	if c.Want.Value != 1.5 {
 		t.Errorf("value of the wanted variant = %v, want 1.5", c.Want.Value)
 	}
-	if len(c.Forward) != 2 { // the default is written 'on' already, only the targeting goes
-		t.Errorf("splices: %+v, want the two of the targeting", c.Forward)
+	if len(forward(t, c)) != 2 { // the default is written 'on' already, only the targeting goes
+		t.Errorf("splices: %s, want the two of the targeting", c.Forward)
 	}
 }
 
@@ -331,11 +332,11 @@ func fuzzPlan(f *testing.F, name, text string) {
 			}
 			return
 		}
-		after, err := c.Forward.Apply(s.Raw)
+		after, err := forward(t, c).Apply(s.Raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := c.Inverse.Apply(after)
+		back, err := splices(t, c.Inverse).Apply(after)
 		if err != nil || string(back) != text {
 			t.Fatalf("taken back: %v\n%q\nwas\n%q", err, back, text)
 		}
@@ -345,3 +346,15 @@ func fuzzPlan(f *testing.F, name, text string) {
 		}
 	})
 }
+
+// splices reads the splices of a change to a text.
+func splices(t *testing.T, raw json.RawMessage) Patch {
+	t.Helper()
+	p, err := patchOf(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func forward(t *testing.T, c Change) Patch { return splices(t, c.Forward) }

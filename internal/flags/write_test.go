@@ -165,7 +165,7 @@ func TestFailureAfterTheRename(t *testing.T) {
 				t.Errorf("left over: %v", l)
 			}
 
-			after, err := c.Forward.Apply([]byte(jsonFile))
+			after, err := forward(t, c).Apply([]byte(jsonFile))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,8 +191,9 @@ func TestFailureAfterTheRename(t *testing.T) {
 func TestTurnOffChecksWhatTheJournalHolds(t *testing.T) {
 	f, path := source(t, "f.json", jsonFile)
 	c := planned(t, f, "plain")
-	c.Forward = Patch{{c.Forward[0].Offset, c.Forward[0].Old, `"nope"`}}
-	after, _ := c.Forward.Apply([]byte(jsonFile))
+	nope := Patch{{forward(t, c)[0].Offset, forward(t, c)[0].Old, `"nope"`}}
+	c.Forward = nope.raw()
+	after, _ := nope.Apply([]byte(jsonFile))
 	if _, err := f.TurnOff(t.Context(), c); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a change that does not lead to its revision: %v, want ErrInvalid", err)
 	}

@@ -14,3 +14,6 @@ func HandID(at time.Time) string { return handPrefix + at.UTC().Format("20060102
 
 // ByHand reports whether an UpgradeID was made by HandID.
 func ByHand(upgradeID string) bool { return strings.HasPrefix(upgradeID, handPrefix) }
+
+// Case is the name under which a source that keeps notes of its writes shows an action.
+func (k Key) Case() string { return k.UpgradeID + "/" + k.Flag }

@@ -91,6 +91,11 @@ func (s *session) past(e journal.Action) (pastAction, bool, error) {
 	}
 	for _, o := range e.Outcomes {
 		a.outcome, a.detail = report.Outcome(o.Outcome), o.Reason
+		if len(o.Receipt) > 0 {
+			if err := json.Unmarshal(o.Receipt, &a.Receipt); err != nil {
+				return a, false, fmt.Errorf("read the receipt of %s: %w", e.Flag, err)
+			}
+		}
 		if a.At.IsZero() && (a.outcome == report.Verified || a.outcome == report.WrittenNotVerified) {
 			a.At = o.At
 		}

@@ -50,6 +50,7 @@ func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.Stat
 	if w.Change, err = source.Plan(state, flags.OffVariant, flags.Want{Variant: off.Variant}); err != nil {
 		return w, err
 	}
+	w.Change.Case = key.Case()
 	body, err := json.Marshal(w.Change)
 	if err != nil {
 		return w, fmt.Errorf("write the intent: %w", err)
@@ -89,7 +90,7 @@ func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.Stat
 // Proved journals how a proof of w ended; err is nil where everybody gets the off variant.
 func (h Hand) Proved(ctx context.Context, w Write, evidence flags.Evidence, err error) {
 	o := journal.Outcome{
-		At: h.Clock(), Outcome: string(report.Verified), RevisionBefore: string(w.Change.Base), RevisionAfter: string(w.Change.After),
+		At: h.Clock(), Outcome: string(report.Verified), RevisionBefore: string(w.Receipt.Before), RevisionAfter: string(w.Receipt.After),
 	}
 	if err != nil {
 		o.Outcome, o.Reason = string(report.WrittenNotVerified), err.Error()
@@ -195,34 +196,39 @@ func (h Hand) settle(ctx context.Context, a journal.Action, source flags.Switch)
 	if err := json.Unmarshal(a.Change, &c); err != nil {
 		return nil, fmt.Errorf("read the intent of %s: %w", a.Flag, err)
 	}
-	from, to := c.Base, c.After
-	if a.Kind == journal.Restore {
-		from, to = to, from
+	restore := a.Kind == journal.Restore
+	o := journal.Outcome{At: h.Clock(), Outcome: string(report.Failed), RevisionBefore: string(c.Base), RevisionAfter: string(c.Base)}
+	if restore {
+		o.RevisionBefore, o.RevisionAfter = string(c.After), string(c.After)
 	}
-	var state flags.State
+	var settled flags.Settlement
 	err := fmt.Errorf("%w: the configuration names no flag source %q", flags.ErrNotFound, a.Source)
 	if source != nil {
-		state, err = source.Read(ctx, c.Ref)
+		settled, err = source.Settle(ctx, c, restore)
 	}
-	o := journal.Outcome{At: h.Clock(), Outcome: string(report.Failed), RevisionBefore: string(from), RevisionAfter: string(from)}
-	switch {
-	case err != nil:
+	if err != nil {
 		// Nothing is known, so nothing is settled: whoever can read the flag settles it.
 		o.Reason = fmt.Sprintf("interrupted; whether it was written cannot be read: %v", err)
 		return []journal.Outcome{o}, nil
-	case state.Revision == to, a.Kind == journal.FlagOff && state.Off(c.Want.Variant):
-		o.Outcome, o.Reason, o.RevisionAfter = string(report.WrittenNotVerified), "interrupted after the write", string(to)
-		if o.At = state.Changed; state.Revision != to {
-			o.At, o.Reason = a.At, "interrupted after the write; somebody changed the source since"
+	}
+	switch settled.Fate {
+	case flags.Written, flags.WrittenOver:
+		receipt := settled.Receipt
+		o.Outcome, o.Reason, o.At = string(report.WrittenNotVerified), "interrupted after the write", receipt.Written
+		if settled.Fate == flags.WrittenOver {
+			o.Reason += "; somebody changed the source since"
 		}
-		receipt := flags.Receipt{Change: c, Before: from, After: to, Restore: a.Kind == journal.Restore, Written: o.At}
+		if receipt.Written.IsZero() { // the source does not tell
+			o.At, receipt.Written = a.At, a.At
+		}
+		o.RevisionBefore, o.RevisionAfter = string(receipt.Before), string(receipt.After)
 		if o.Receipt, err = json.Marshal(receipt); err != nil {
 			return nil, fmt.Errorf("write the receipt: %w", err)
 		}
-	case state.Revision == from:
+	case flags.Untouched:
 		o.Reason = "interrupted before the write; the flag was not touched"
 	default:
-		o.Reason = "interrupted, and changed by somebody else since; the flag is " + state.Word(c.Want.Variant)
+		o.Reason = "interrupted, and changed by somebody else since; the flag is " + settled.State.Word(c.Want.Variant)
 	}
 	return []journal.Outcome{o}, h.Journal.AppendOutcome(ctx, a.ID, o)
 }

@@ -1,0 +1,175 @@
+package flags
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A dialect is a way to write flags in a text, and what reads such texts.
+type dialect interface {
+	// locate finds a flag in a text.
+	locate(text []byte, key string) (flagText, error)
+	// check compares a text and what a change makes of it: nothing but what c is about differs,
+	// what reads it takes the result, and serves what is wanted to everybody.
+	check(c Change, before, after []byte) error
+	// load fails with ErrInvalid if what reads it would refuse the text.
+	load(text []byte) error
+}
+
+// stateOf is what a text says about a flag. It fails with ErrNotFound, with the state beside it,
+// if the text has no such flag.
+func stateOf(d dialect, r Ref, path string, text []byte) (State, error) {
+	s := State{Ref: r, Path: path, Revision: revisionOf(text), Raw: text}
+	t, err := d.locate(text, r.Key)
+	if err != nil {
+		return s, err
+	}
+	if !t.present {
+		return s, fmt.Errorf("%w: %s", ErrNotFound, missing(r.Key, t.keys))
+	}
+	s.Present, s.Enabled = true, t.state == enabled
+	s.DefaultVariant, s.Variants, s.Targeting = t.defaultVariant, t.variants, t.targeted()
+	s.Probes = contextsOf(t.targeting)
+	return s, nil
+}
+
+// enabled is the state of a flag that serves variants.
+const enabled = "ENABLED"
+
+// planText is Plan for a flag in a text.
+func planText(d dialect, path string, s State, m Mode, w Want) (Change, error) {
+	if m != OffVariant {
+		return Change{}, fmt.Errorf("%w: mode %s: a disabled flag serves the default in the application's code, which nobody can check from here; name a variant that means off", ErrInvalid, m)
+	}
+	t, err := d.locate(s.Raw, s.Ref.Key)
+	if err != nil {
+		return Change{}, err
+	}
+	value, defined := t.variants[w.Variant]
+	switch {
+	case !t.present:
+		return Change{}, fmt.Errorf("%w: %s", ErrNotFound, missing(s.Ref.Key, t.keys))
+	case !defined:
+		return Change{}, fmt.Errorf("%w: it has no variant %q, only %s", ErrInvalid, w.Variant, names(t.variants))
+	case t.state != enabled:
+		return Change{}, fmt.Errorf("%w: its state is %s, so it serves the default in the application's code and no variant", ErrInvalid, t.state)
+	case t.defaultVariant == w.Variant && !t.targeted():
+		return Change{}, fmt.Errorf("%w: revision %s", ErrAlreadyOff, revisionOf(s.Raw).Short())
+	}
+	w.Value = value
+	return editText(d, path, s, m, w, t.patch(w.Variant))
+}
+
+// editText is the change that makes the splices of p in the text of s.
+func editText(d dialect, path string, s State, m Mode, w Want, p Patch) (Change, error) {
+	after, err := p.Apply(s.Raw)
+	if err != nil {
+		return Change{}, err
+	}
+	c := Change{
+		Ref: s.Ref, Mode: m, Want: w, Path: path,
+		Base: revisionOf(s.Raw), After: revisionOf(after),
+		Diff: diff(filepath.Base(path), s.Raw, after), Forward: p.raw(), Inverse: p.inverse().raw(),
+	}
+	return c, d.check(c, s.Raw, after)
+}
+
+// raw is p in a Change.
+func (p Patch) raw() json.RawMessage {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic("flags: splices are texts and numbers: " + err.Error())
+	}
+	return b
+}
+
+// patchOf reads what raw wrote.
+func patchOf(raw json.RawMessage) (Patch, error) {
+	var p Patch
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return nil, fmt.Errorf("%w: the change is no list of splices: %w", ErrInvalid, err)
+	}
+	return p, nil
+}
+
+func names(variants map[string]any) string {
+	var out []string
+	for v := range variants {
+		out = append(out, fmt.Sprintf("%q", v))
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// settleText is Settle for a flag in a text, which s was read from: its revision tells.
+func settleText(s State, c Change, restore bool) Settlement {
+	from, to := c.Base, c.After
+	if restore {
+		from, to = to, from
+	}
+	out := Settlement{State: s, Receipt: Receipt{Change: c, Before: from, After: to, Restore: restore}}
+	switch {
+	case s.Revision == to:
+		out.Fate, out.Receipt.Written = Written, s.Changed
+	case !restore && s.Off(c.Want.Variant):
+		// The only revision at which the flag was seen on is not there any more.
+		out.Fate, out.Receipt.Written = WrittenOver, time.Time{}
+	case s.Revision == from:
+		out.Fate = Untouched
+	default:
+		out.Fate = Foreign
+	}
+	return out
+}
+
+// A flagdText is a text of flag definitions as flagd reads it, JSON or YAML by the extension of
+// its name.
+type flagdText struct{ name string }
+
+func (d flagdText) locate(text []byte, key string) (flagText, error) {
+	switch strings.ToLower(filepath.Ext(d.name)) {
+	case ".json":
+		return locateJSON(text, key)
+	case ".yaml", ".yml":
+		return locateYAML(text, key)
+	}
+	return flagText{}, fmt.Errorf("%w: flagd reads .json, .yaml and .yml", ErrInvalid)
+}
+
+func (d flagdText) load(text []byte) error {
+	_, err := loadFlagd(d.name, text)
+	return err
+}
+
+// check allows the flag's default and targeting to differ, and asks flagd's own evaluator.
+func (d flagdText) check(c Change, before, after []byte) error {
+	var decoded [2]any
+	for i, text := range [][]byte{before, after} {
+		s, err := toJSON(d.name, text)
+		if err != nil {
+			return fmt.Errorf("%w: the edited text cannot be read: %w", ErrAmbiguousEdit, err)
+		}
+		if decoded[i], err = decodeJSON([]byte(s)); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	if paths := unplanned(c.Ref.Key, decoded[0], decoded[1]); len(paths) > 0 {
+		return fmt.Errorf("%w: the edit would change %s too", ErrAmbiguousEdit, strings.Join(paths, ", "))
+	}
+	t, err := d.locate(after, c.Ref.Key)
+	if err != nil {
+		return err
+	}
+	if t.defaultVariant != c.Want.Variant || t.targeted() {
+		return fmt.Errorf("%w: the edit would not turn it off", ErrAmbiguousEdit)
+	}
+	set, err := loadFlagd(d.name, after)
+	if err != nil {
+		return err
+	}
+	return set.serves(c.Ref.Key, c.Want.Variant)
+}
