@@ -223,9 +223,8 @@ type Comparison struct {
 	// Before95 and After95 are their 95 % intervals, of histograms only; nil where there is none.
 	Before95, After95 *Interval
 
-	// Slope is |d ln survival / d ln bound| around Bound, so that Adj/Slope is a change in the
-	// signal's own unit; 1 for retry and level. NaN where the buckets do not tell.
-	Slope float64
+	// Unit turns Adj into a change in the signal's own unit.
+	Unit Unit
 
 	rates rates // for the onset
 }

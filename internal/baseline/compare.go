@@ -2,7 +2,6 @@ package baseline
 
 import (
 	"math"
-	"slices"
 
 	"github.com/driftwatch/driftwatch/internal/stat"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
@@ -66,7 +65,7 @@ func Compare(t telemetry.Track, c *Calibration, g Geometry, b *Buckets, quantile
 		out.After, out.AfterAtLeast = level.of(l.span(g.Guard, last), true)
 		out.Before95, out.After95 = level.intervals(out.Looks[len(out.Looks)-1], c, g)
 	}
-	out.Slope = slopeOf(t.Metric, t.Bound, b)
+	out.Unit = UnitOf(t.Metric, t.Bound, b)
 	out.rates = l.ratesOf(g.BaselineStart(), max(last, g.BaselineStart()))
 	return out
 }
@@ -208,52 +207,4 @@ func (b *Buckets) quantile(q float64, after bool) (value, atLeast float64) {
 	}
 	r := stat.HistogramQuantile(q, b.Bounds, cum, b.interpolation(q))
 	return r.Value, r.AtLeast
-}
-
-// slopeSpan is how far, as a ratio, the slope at a bound of exponential buckets looks to
-// either side: together a factor 2, the least that neighbours of the default classic bounds are
-// apart. Between direct neighbours of schema 3, 9 % apart, twelve requests in the tail tell
-// nothing; much further, and the mode is mistaken for the tail.
-const slopeSpan = math.Sqrt2
-
-// slopeOf is how steeply log survival falls with log bound at the metric's bound: between the
-// bounds on either side of it, both windows summed, half a request standing for none. At the
-// first positive bound, and at the last finite one, that bound itself takes the place of the
-// side that is 0 or +Inf. Of exponential buckets, which hold a few requests each, it is
-// between the bounds that are at least slopeSpan away. NaN where there are no requests between
-// the two, the bound is not in b, or it stands alone. 1 for metrics without buckets.
-func slopeOf(m telemetry.Metric, bound float64, b *Buckets) float64 {
-	if m != telemetry.Tail && m != telemetry.Body {
-		return 1
-	}
-	if b == nil {
-		return math.NaN()
-	}
-	at, ok := slices.BinarySearch(b.Bounds, bound)
-	if !ok {
-		return math.NaN()
-	}
-	low, high := at, at
-	if at > 0 && b.Bounds[at-1] > 0 {
-		low = at - 1
-	}
-	if at+1 < len(b.Bounds) {
-		high = at + 1
-	}
-	if b.Exponential {
-		const near = 1 - 1e-9 // the bounds are powers of 2^(1/8) or so, not quite exact
-		for low > 0 && near*b.Bounds[low] > bound/slopeSpan {
-			low--
-		}
-		for high+1 < len(b.Bounds) && b.Bounds[high] < near*bound*slopeSpan {
-			high++
-		}
-	}
-	n := b.Before[len(b.Bounds)] + b.After[len(b.Bounds)]
-	survivors := func(i int) float64 { return max(n-b.Before[i]-b.After[i], 0.5) }
-	slope := math.Log(survivors(low)/survivors(high)) / math.Log(b.Bounds[high]/b.Bounds[low])
-	if !(slope > 0) { // 0, or 0/0 of a bound that stands alone
-		return math.NaN()
-	}
-	return slope
 }

@@ -167,8 +167,8 @@ func TestDirectionsAreSymmetric(t *testing.T) {
 		wantNear(t, "maximum", r2.Looks[i].Min, r1.Looks[i].Max)
 		wantNear(t, "J5", r2.Looks[i].J5, r1.Looks[i].J5)
 	}
-	if r1.Slope != 1 || r1.BaselineTrials != 0 || r1.Looks[20].Events != 0 {
-		t.Errorf("level: slope %v, %v trials, %v events", r1.Slope, r1.BaselineTrials, r1.Looks[20].Events)
+	if r1.Unit != Counted() || r1.BaselineTrials != 0 || r1.Looks[20].Events != 0 {
+		t.Errorf("level: unit %v, %v trials, %v events", r1.Unit, r1.BaselineTrials, r1.Looks[20].Events)
 	}
 	if r1.Before < 0.9 || r1.Before > 1.1 || r1.After < 1.1 || r1.After > 1.35 {
 		t.Errorf("mean %v before and %v after, want about 1 and 1.22", r1.Before, r1.After)
@@ -451,10 +451,14 @@ func TestCompareBuckets(t *testing.T) {
 			r.Before = nan // the quantile is not what this row is about
 		}
 		close := func(a, b float64) bool { return math.IsNaN(a) && math.IsNaN(b) || math.Abs(a-b) < 1e-12 }
-		if !close(r.Before, tt.before) || !close(r.After, tt.after) || !close(r.Slope, tt.slope) ||
+		slope := r.Unit.slope
+		if tt.buckets == nil {
+			slope = nan
+		}
+		if !close(r.Before, tt.before) || !close(r.After, tt.after) || !close(slope, tt.slope) ||
 			r.BeforeAtLeast != tt.beforeAtLeast || r.AfterAtLeast != tt.afterAtLeast {
 			t.Errorf("%s at %v: %v (%v) to %v (%v), slope %v; want %v (%v) to %v (%v), slope %v", tt.metric, tt.bound,
-				r.Before, r.BeforeAtLeast, r.After, r.AfterAtLeast, r.Slope, tt.before, tt.beforeAtLeast, tt.after, tt.afterAtLeast, tt.slope)
+				r.Before, r.BeforeAtLeast, r.After, r.AfterAtLeast, slope, tt.before, tt.beforeAtLeast, tt.after, tt.afterAtLeast, tt.slope)
 		}
 	}
 	if r := Compare(track, nil, g, b, .99, 3); len(r.Looks) != 0 || !math.IsNaN(r.After) {
@@ -485,38 +489,5 @@ func TestRanksWithoutAnUpgrade(t *testing.T) {
 		if sd := math.Sqrt(services * a * (1 - a)); math.Abs(float64(got)-services*a) > 3*sd {
 			t.Errorf("alpha %v: %d of %d rejected, want %v to 3 sd %v", alpha, got, services, services*a, 3*sd)
 		}
-	}
-}
-
-// The slope of exponential buckets looks a factor of the root of 2 to either side.
-func TestSlopeOfExponentialBuckets(t *testing.T) {
-	// Survival x^-3 of 1000 requests over the edges 2^(i/8): the slope is 3 whatever the span.
-	b := Buckets{Exponential: true, After: make([]float64, 26)}
-	for i := range 25 {
-		bound := math.Exp2(float64(i) / 8)
-		b.Bounds = append(b.Bounds, bound)
-		b.Before = append(b.Before, 1000-1000*math.Pow(bound, -3))
-	}
-	b.Before = append(b.Before, 1000)
-	if got := slopeOf(telemetry.Tail, 2, &b); math.Abs(got-3) > 1e-9 {
-		t.Errorf("slope %v, want 3", got)
-	}
-	// Five requests in (1.68, 1.83], twenty in (2.6, 2.83] and none between: direct neighbours of 2 have
-	// nothing in between. From 2^(4/8) to 2^(12/8) there are 25, 80 remain.
-	for i := range b.Bounds {
-		b.Before[i] = 895
-		if i >= 7 {
-			b.Before[i] = 900
-		}
-		if i >= 12 {
-			b.Before[i] = 920
-		}
-	}
-	if got, want := slopeOf(telemetry.Tail, 2, &b), math.Log(105.0/80)/math.Ln2; math.Abs(got-want) > 1e-9 { // by hand
-		t.Errorf("slope %v, want %v", got, want)
-	}
-	b.Exponential = false
-	if got := slopeOf(telemetry.Tail, 2, &b); !math.IsNaN(got) {
-		t.Errorf("slope %v between direct neighbours, want NaN", got)
 	}
 }

@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 
+	"github.com/driftwatch/driftwatch/internal/baseline"
 	"github.com/driftwatch/driftwatch/internal/rule"
 )
 
@@ -33,32 +34,23 @@ func finite(x float64) float64 {
 	return x
 }
 
-// ratio is the change that a difference of logs stands for. A slope that is not above 0
-// gives NaN: the buckets do not tell how far the quantile moved.
-func ratio(log, slope float64) float64 {
-	if !(slope > 0) {
-		return math.NaN()
-	}
-	return finite(math.Expm1(log / slope))
-}
-
-// change is the difference adj with standard deviation s as a change; detectable is the
-// difference that could be found.
-func change(d rule.Direction, adj, s, slope, detectable float64) Change {
+// change is the difference adj with standard deviation s as a change in a unit; detectable is
+// the difference that could be found.
+func change(d rule.Direction, adj, s float64, u baseline.Unit, detectable float64) Change {
 	c := Change{
-		Ratio:         ratio(adj, slope),
-		Low99:         ratio(adj-z99*s, slope),
-		High99:        ratio(adj+z99*s, slope),
+		Ratio:         finite(u.Change(adj).Value),
+		Low99:         finite(u.Change(adj - z99*s).Low),
+		High99:        finite(u.Change(adj + z99*s).High),
 		MinimumEffect: math.NaN(),
 	}
-	upper, lower := ratio(adj+z95*s, slope), ratio(adj-z95*s, slope)
+	upper, lower := finite(u.Change(adj+z95*s).High), finite(u.Change(adj-z95*s).Low)
 	switch {
 	case d == rule.Down:
-		c.Bound95, c.Detectable = lower, -ratio(-detectable, slope)
+		c.Bound95, c.Detectable = lower, -finite(u.Near(-detectable))
 	case d == rule.Both && -lower > upper:
-		c.Bound95, c.Detectable = lower, ratio(detectable, slope)
+		c.Bound95, c.Detectable = lower, finite(u.Near(detectable))
 	default:
-		c.Bound95, c.Detectable = upper, ratio(detectable, slope)
+		c.Bound95, c.Detectable = upper, finite(u.Near(detectable))
 	}
 	return c
 }

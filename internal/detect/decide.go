@@ -81,7 +81,7 @@ func (t *test) effect(adj float64) answer {
 	if t.signal.MinimumEffectAuto {
 		least = autoEffect
 	}
-	relative := ratio(adj, t.Slope)
+	relative := finite(t.Unit.Change(adj).Value)
 	return both(atLeast(size(d, relative), least), t.absoluteEffect(relative))
 }
 
@@ -238,7 +238,7 @@ const (
 
 // cannotExclude reports whether the one-sided 95 % bound of l lies beyond muchMore.
 func cannotExclude(d rule.Direction, l *baseline.Adjusted) bool {
-	bound := change(d, l.Adj, l.S, 1, 0).Bound95
+	bound := change(d, l.Adj, l.S, baseline.Counted(), 0).Bound95
 	if d == rule.Down {
 		return bound < 1.0/muchMore-1
 	}
@@ -251,5 +251,5 @@ func (t *test) meaningful(alpha float64, look int) float64 {
 	if !t.signal.MinimumEffectAuto {
 		return t.signal.MinimumEffect
 	}
-	return max(autoEffect, change(t.signal.Direction, 0, 0, t.Slope, t.ranking(look).detectable(t.signal.Direction, alpha)).Detectable)
+	return max(autoEffect, change(t.signal.Direction, 0, 0, t.Unit, t.ranking(look).detectable(t.signal.Direction, alpha)).Detectable)
 }

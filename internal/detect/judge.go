@@ -364,7 +364,7 @@ func (t *test) hiddenBy(k *ranking, look int) float64 {
 	if l == nil {
 		return math.Inf(1)
 	}
-	bound := size(t.signal.Direction, change(t.signal.Direction, l.Adj, l.S, t.Slope, 0).Bound95)
+	bound := size(t.signal.Direction, change(t.signal.Direction, l.Adj, l.S, t.Unit, 0).Bound95)
 	if math.IsNaN(bound) {
 		return math.Inf(1)
 	}
@@ -587,16 +587,16 @@ func (f *family) show(r *row, t *test) {
 	r.StillThere = t.seen(r.end) && gate(t.last.Jp) == yes
 	d := t.signal.Direction
 	detectable := k.detectable(d, f.in.Rule.Alpha.Act)
-	r.Change = change(d, l.Adj, l.S, t.Slope, detectable)
+	r.Change = change(d, l.Adj, l.S, t.Unit, detectable)
 	if own := t.own.adjustedAt(r.end); k != t.own {
-		r.Change.Bound95 = farther(d, r.Change.Bound95, change(d, own.Adj, own.S, t.Slope, 0).Bound95)
+		r.Change.Bound95 = farther(d, r.Change.Bound95, change(d, own.Adj, own.S, t.Unit, 0).Bound95)
 	}
 	r.Change.MinimumEffect = t.signal.MinimumEffect
 	if t.signal.MinimumEffectAuto {
 		r.Change.MinimumEffect = autoEffect
 	}
 	if t.Metric == telemetry.Tail || t.Metric == telemetry.Body {
-		r.Exceedance = change(d, l.Adj, l.S, 1, detectable)
+		r.Exceedance = change(d, l.Adj, l.S, baseline.Counted(), detectable)
 	}
 }
 

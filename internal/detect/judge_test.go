@@ -38,7 +38,7 @@ func quiet(endpoint string, signal int, metric telemetry.Metric) baseline.Compar
 			EventsPerStep: 10, Block: 1, Class: 3, Placebos: 499,
 			Maxima: ladder(499), Minima: ladder(499), Scale: 0.02,
 		},
-		BaselineEvents: 600, BaselineTrials: 60000, Before: 0.01, After: 0.01, Slope: 1,
+		BaselineEvents: 600, BaselineTrials: 60000, Before: 0.01, After: 0.01, Unit: baseline.Counted(),
 	}
 	for t := 5; t <= 60; t++ {
 		c.Looks = append(c.Looks, baseline.Look{
@@ -192,7 +192,7 @@ func TestDecisionTable(t *testing.T) {
 		{"6 suspected", func(in *Input, c *baseline.Comparison) { move(c, 5, likely, 1) }, want{verdict: Undecided, suspected: true}},
 		{"6 it is unknown by how much", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, certain, 1)
-			c.Slope = math.NaN()
+			c.Unit = baseline.Unit{}
 		}, want{verdict: Undecided, suspected: true, warnings: []string{EffectUnknown}}},
 		{"6 it is unknown since when", func(in *Input, c *baseline.Comparison) {
 			move(c, 5, certain, 1)
@@ -353,7 +353,7 @@ func TestDecisionTable(t *testing.T) {
 		{"13 no meaningful rise", func(in *Input, c *baseline.Comparison) {}, want{verdict: NoMeaningfulRise}},
 		// exp(0.002 + 1.645*0.12) - 1 = 0.221
 		{"14 not excluded", func(in *Input, c *baseline.Comparison) { each(c, func(l *baseline.Look) { l.S = 0.12 }) }, want{verdict: Undecided}},
-		{"14 the bound is unknown", func(in *Input, c *baseline.Comparison) { c.Slope = math.NaN() }, want{verdict: Undecided}},
+		{"14 the bound is unknown", func(in *Input, c *baseline.Comparison) { c.Unit = baseline.Unit{} }, want{verdict: Undecided}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -417,14 +417,28 @@ func TestNumbersOfARow(t *testing.T) {
 	}
 }
 
+// pareto are 60,000 requests in either window of which 0.002 / x² take longer than x seconds, so
+// that a log difference of 2 is one of latency of 1.
+func pareto() *baseline.Buckets {
+	const n = 60000
+	b := &baseline.Buckets{Bounds: []float64{0.05, 0.1, 0.2, 0.5, 1, 2}}
+	for _, x := range b.Bounds {
+		b.After = append(b.After, n-n*0.002/(x*x))
+	}
+	b.After = append(b.After, n)
+	b.Before = b.After
+	return b
+}
+
 // histogram turns the signal of a scene into one and gives each endpoint a body next to its
 // tail: k = 2.
 func histogram(in *Input) {
 	in.Rule.Signals[0] = rule.Signal{Name: "latency", Kind: rule.Histogram, Metric: "seconds", Quantile: 0.99, Direction: rule.Up, MinimumEffect: 0.1}
 	for i, c := range in.Comparisons {
-		in.Comparisons[i].Metric, in.Comparisons[i].Bound, in.Comparisons[i].Slope = telemetry.Tail, 0.5, 2
+		in.Comparisons[i].Metric, in.Comparisons[i].Bound = telemetry.Tail, 0.5
+		in.Comparisons[i].Unit = baseline.UnitOf(telemetry.Tail, 0.5, pareto())
 		body := quiet(c.Endpoint.String(), 0, telemetry.Body)
-		body.Bound, body.Slope = 0.1, 2
+		body.Bound, body.Unit = 0.1, baseline.UnitOf(telemetry.Body, 0.1, pareto())
 		in.Comparisons = append(in.Comparisons, body)
 	}
 }
@@ -432,7 +446,7 @@ func histogram(in *Input) {
 func TestHistogramRows(t *testing.T) {
 	in := scene(4, 6)
 	histogram(&in)
-	move(&in.Comparisons[10], 10, 6, 0.5) // the body of a0
+	move(&in.Comparisons[10], 10, 6, math.Log(4)) // the body of a0: four times as many, twice as slow
 	j := Judge(in)
 	if len(j.Rows) != 10 {
 		t.Fatalf("%d rows, want one per endpoint", len(j.Rows))
@@ -443,7 +457,7 @@ func TestHistogramRows(t *testing.T) {
 		!near(r.P, 2.0/4991) || !near(r.Q, 20.0/4991) || !near(r.AttainableQ, 20.0/4991) {
 		t.Errorf("row %+v", r)
 	}
-	if !near(r.Change.Ratio, math.Exp(0.25)-1) || !near(r.Exceedance.Ratio, math.Exp(0.5)-1) || !math.IsNaN(r.Exceedance.MinimumEffect) {
+	if !near(r.Change.Ratio, 1) || !near(r.Exceedance.Ratio, 3) || !math.IsNaN(r.Exceedance.MinimumEffect) {
 		t.Errorf("change %+v, exceedance %+v", r.Change, r.Exceedance)
 	}
 	if len(r.Metrics) != 2 || r.Metrics[0].Metric != telemetry.Tail || r.Metrics[0].P != 1 || !near(r.Metrics[1].P, 1.0/4991) {
@@ -498,6 +512,27 @@ func TestHistogramRows(t *testing.T) {
 		in.Comparisons = in.Comparisons[1:]
 		if r := rowOf(t, Judge(in), "a0"); r.Needs.Of != "buckets" || r.Note != "no bound near 20 %" || r.Metric != telemetry.Body {
 			t.Errorf("row %+v, needs %+v", r, r.Needs)
+		}
+	})
+	t.Run("beyond the last bound an interval is open", func(t *testing.T) {
+		in := scene(4, 6)
+		histogram(&in)
+		in.Comparisons[0].Unit = baseline.UnitOf(telemetry.Tail, 2, pareto())
+		each(&in.Comparisons[0], func(l *baseline.Look) { l.S = 0.05 })
+		in.Comparisons = slices.DeleteFunc(in.Comparisons, func(c baseline.Comparison) bool { return c.Metric == telemetry.Body })
+		r := rowOf(t, Judge(in), "a0")
+		if r.Verdict != Undecided || !near(r.Change.Ratio, math.Exp(0.001)-1) || !(r.Change.Low99 < 0) || !math.IsNaN(r.Change.High99) || !math.IsNaN(r.Change.Bound95) {
+			t.Errorf("quiet: verdict %v, change %+v", r.Verdict, r.Change)
+		}
+		// The power law goes on: exp(1 / 2) - 1.
+		move(&in.Comparisons[0], 10, 6, 1)
+		r = rowOf(t, Judge(in), "a0")
+		if r.Verdict != Regressed || !near(r.Change.Ratio, math.Exp(0.5)-1) || r.Change.Low99 != 0 || !math.IsNaN(r.Change.High99) {
+			t.Errorf("risen: verdict %v, change %+v", r.Verdict, r.Change)
+		}
+		in.Rule.Signals[0].Direction = rule.Both // the way that has no end excludes nothing
+		if r = rowOf(t, Judge(in), "a0"); !math.IsNaN(r.Change.Bound95) {
+			t.Errorf("both: change %+v", r.Change)
 		}
 	})
 	t.Run("auto", func(t *testing.T) {

@@ -122,11 +122,17 @@ func (t *table) rate(r *Record, figure, name string, l limit) {
 
 // delay adds the row of a median delay.
 func (t *table) delay(r *Record, figure, name string, l limit) {
+	t.median(r, figure, name, "min", 1, l)
+}
+
+// median adds the row of the middle of what was kept in parts of a unit, so many to one.
+func (t *table) median(r *Record, figure, name, unit string, parts float64, l limit) {
 	var d Delays
 	if r != nil {
 		d = r.Delays[name]
 	}
 	median, low, high := d.Median()
+	median, low, high = median/parts, low/parts, high/parts
 	n := 0
 	for _, k := range d {
 		n += k
@@ -135,7 +141,7 @@ func (t *table) delay(r *Record, figure, name string, l limit) {
 	if n == 0 {
 		state = NotRun
 	}
-	t.out = append(t.out, Row{t.bar, figure, median, low, high, "min", fmt.Sprintf("%d", n), l.words("min"), state})
+	t.out = append(t.out, Row{t.bar, figure, median, low, high, unit, fmt.Sprintf("%d", n), l.words(unit), state})
 }
 
 var modeWords = map[mode]string{own: "own history", against: "against controls"}
@@ -303,8 +309,9 @@ var fill = map[string]func(t *table, r map[string]*Record){
 						}
 						what := fmt.Sprintf("%s, %s, %s, %s", metric, e, words, modeWords[m])
 						t.rate(r[layout], "99 % interval of the change holds the truth: "+what, name("ci99", m, metric, e), between(0.98, 0.997))
+						t.median(r[layout], "median of the change that is read: "+what, name("ci99", m, metric, e, "read"), "%", perMille, published)
 						if metric != telemetry.Retry {
-							t.rate(r[layout], "the same of the exceedance: "+what, name("ci99", m, metric, e, "exceedance"), published)
+							t.rate(r[layout], "the interval of the exceedance holds the truth: "+what, name("ci99", m, metric, e, "exceedance"), published)
 						}
 					}
 				}

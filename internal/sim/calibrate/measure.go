@@ -365,15 +365,18 @@ func intervalsOf(f *family, r *Record, every int) {
 					if e.String() != "none" && truth.Change == 0 {
 						return // an effect on the other signal
 					}
-					c.count(name("ci99", m, of.Metric, e, "had"), of.Slope > 0)
-					if !(of.Slope > 0) {
+					const z99 = 2.5758 // as package detect
+					change := of.Unit.Change(adj).Value
+					c.count(name("ci99", m, of.Metric, e, "had"), !math.IsNaN(change))
+					if math.IsNaN(change) {
 						return
 					}
-					const z99 = 2.5758 // as package detect
-					low, high := math.Expm1((adj-z99*s)/of.Slope), math.Expm1((adj+z99*s)/of.Slope)
-					c.count(name("ci99", m, of.Metric, e), low <= truth.Change && truth.Change <= high)
-					c.count(name("ci99", m, of.Metric, e, "above"), truth.Change > high)
-					c.count(name("ci99", m, of.Metric, e, "below"), truth.Change < low)
+					c.record.delay(name("ci99", m, of.Metric, e, "read"), int(math.Round(perMille*change)), 1)
+					low, high := of.Unit.Change(adj-z99*s).Low, of.Unit.Change(adj+z99*s).High
+					above, below := truth.Change > high, truth.Change < low // an open end is beyond everything
+					c.count(name("ci99", m, of.Metric, e), !above && !below)
+					c.count(name("ci99", m, of.Metric, e, "above"), above)
+					c.count(name("ci99", m, of.Metric, e, "below"), below)
 					// The same interval of what is counted, against its own truth.
 					exceedance := math.Log1p(truth.Exceedance)
 					c.count(name("ci99", m, of.Metric, e, "exceedance"), math.Abs(adj-exceedance) <= z99*s)
@@ -382,6 +385,9 @@ func intervalsOf(f *family, r *Record, every int) {
 		}
 	})
 }
+
+// perMille is how finely the changes are kept that a median is taken of.
+const perMille = 1000
 
 // intervalEffects are +0, +25 and +100 % of each signal.
 var intervalEffects = []sim.Effect{none, w25, w100, r125, r2}

@@ -1,7 +1,9 @@
 package calibrate
 
 import (
+	"maps"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/stat/distuv"
 )
@@ -86,17 +88,14 @@ func wilson(p, n float64) (low, high float64) {
 	return max(0, mid-half), min(1, mid+half)
 }
 
-// Delays count alarms by the minute after the upgrade at which they came.
+// Delays count alarms by the minute after the upgrade at which they came; or changes, by the
+// per mille that were read.
 type Delays map[int]int
 
 // Median is the middle minute, with a 95 % interval of order statistics; NaN of none.
 func (d Delays) Median() (median, low, high float64) {
 	var minutes []float64
-	last := 0
-	for m := range d {
-		last = max(last, m)
-	}
-	for m := range last + 1 {
+	for _, m := range slices.Sorted(maps.Keys(d)) {
 		for range d[m] {
 			minutes = append(minutes, float64(m))
 		}
