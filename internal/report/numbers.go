@@ -133,8 +133,12 @@ func change(x Number) string {
 	return signed(x) + " %"
 }
 
-// interval is the two ends of a 99 % interval, sep between them.
+// interval is the two ends of a 99 % interval, sep between them. One without an upper end lies
+// beyond the last bound of a histogram.
 func interval(ci [2]Number, sep string) string {
+	if ci[0].Known() && !ci[1].Known() {
+		return signed(ci[0]) + " % or more"
+	}
 	return signed(ci[0]) + sep + signed(ci[1]) + " %"
 }
 

@@ -71,8 +71,26 @@ func TestChange(t *testing.T) {
 			t.Errorf("change(%v) = %q, want %q", x, got, want)
 		}
 	}
-	if got := interval([2]Number{-0.016, None()}, " to "); got != "-1.6 to ? %" {
+	if got := interval([2]Number{-0.016, None()}, " to "); got != "-1.6 % or more" {
 		t.Errorf("an interval with one end is %q", got)
+	}
+}
+
+func TestBound(t *testing.T) {
+	open := [2]Number{0.12, None()}
+	for _, tt := range []struct {
+		c    Comparison
+		want string
+	}{
+		{Comparison{Change: Change{Bound95: 0.38, MinimumEffect: 0.1}}, "at most +38 % (at 95 %); 10 % cannot be excluded with this traffic"},
+		{Comparison{Change: Change{Bound95: 0.046, MinimumEffect: 0.1}}, "at most +4.6 % (at 95 %)"},
+		{Comparison{Kind: "histogram", Change: Change{Bound95: None(), CI99: open}}, "no bound can be given: it lies beyond the last bucket of the histogram"},
+		{Comparison{Kind: "histogram", Change: Change{Bound95: None(), CI99: [2]Number{None(), None()}}}, "no bound can be given with this traffic"},
+		{Comparison{Kind: "ratio", Change: Change{Bound95: None(), CI99: open}}, "no bound can be given with this traffic"},
+	} {
+		if got := bound(tt.c); got != tt.want {
+			t.Errorf("bound of %+v is %q, want %q", tt.c.Change, got, tt.want)
+		}
 	}
 }
 

@@ -551,7 +551,10 @@ func (r *Report) undecidedText() []string {
 // bound is the most that c can have risen: "at most +38 %; 10 % cannot be excluded with this
 // traffic".
 func bound(c Comparison) string {
-	if !c.Change.Bound95.Known() {
+	switch {
+	case !c.Change.Bound95.Known() && c.Kind == "histogram" && c.Change.CI99[0].Known() && !c.Change.CI99[1].Known():
+		return "no bound can be given: it lies beyond the last bucket of the histogram"
+	case !c.Change.Bound95.Known():
 		return "no bound can be given with this traffic"
 	}
 	s := "at most " + change(c.Change.Bound95) + " (at 95 %)"
