@@ -2,6 +2,7 @@ package detect
 
 import (
 	"math"
+	"slices"
 
 	"github.com/driftwatch/driftwatch/internal/baseline"
 	"github.com/driftwatch/driftwatch/internal/rule"
@@ -219,13 +220,26 @@ func (f *family) exclude(r *row, t *test) {
 	}
 	r.Verdict = NoMeaningfulRise
 	for _, other := range r.testable() {
-		if !(other.hidden(r.end) < other.meaningful(alpha, r.end)) {
+		if !(other.hidden(r.end) < other.meaningful(alpha, r.end)) || other.signal.MinimumEffectAuto && other.tellsLittle(r.end) {
 			r.Verdict = Undecided
 		}
 	}
-	if l := t.adjusted(r.end); r.Verdict == Undecided && l != nil && t.Metric != telemetry.Level && cannotExclude(t.signal.Direction, l) {
+	if r.Verdict == Undecided && t.tellsLittle(r.end) {
 		r.Note = littleTold
 	}
+}
+
+// tellsLittle reports whether t cannot exclude muchMore at a look. What history moves by
+// itself is then no measure of what is meaningful: beside an endpoint that saturates every day,
+// a 0.99-quantile that rose eightfold is not found, and a rise by a factor 60,000 excluded.
+func (t *test) tellsLittle(look int) bool {
+	if t.Metric == telemetry.Level {
+		return false
+	}
+	return slices.ContainsFunc([]*ranking{t.own, t.ranking(look)}, func(k *ranking) bool {
+		l := k.adjustedAt(look)
+		return l != nil && cannotExclude(t.signal.Direction, l)
+	})
 }
 
 // muchMore is a change of the counted rate that no healthy service makes, and littleTold is
@@ -233,7 +247,7 @@ func (f *family) exclude(r *row, t *test) {
 // (docs/statistics.md, "Insufficient data".)
 const (
 	muchMore   = 3
-	littleTold = "there is too little traffic to exclude even three times as many"
+	littleTold = "not even three times as many can be excluded"
 )
 
 // cannotExclude reports whether the one-sided 95 % bound of l lies beyond muchMore.

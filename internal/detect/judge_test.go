@@ -1226,7 +1226,8 @@ func BenchmarkJudge(b *testing.B) {
 	}
 }
 
-// exp(0 + 1.645 s) = 3 at s = 0.6678.
+// exp(0 + 1.645 s) = 3 at s = 0.6678. What history shows that can be found is a factor of
+// exp(5.8) or so at a scale of 1, far more than either: nothing is excluded by that.
 func TestTooLittleToExcludeThreeTimes(t *testing.T) {
 	for _, tt := range []struct {
 		direction rule.Direction
@@ -1239,6 +1240,10 @@ func TestTooLittleToExcludeThreeTimes(t *testing.T) {
 		r := rowOf(t, Judge(in), "a0")
 		if r.Verdict != Undecided || (r.Note != "") != tt.note {
 			t.Errorf("%s, s = %v: %v, note %q", tt.direction, tt.s, r.Verdict, r.Note)
+		}
+		in.Rule.Signals[0].MinimumEffectAuto, in.Comparisons[0].Calibration.Scale = true, 1
+		if r := rowOf(t, Judge(in), "a0"); (r.Verdict == Undecided) != tt.note || (r.Verdict == NoMeaningfulRise) == tt.note || (r.Note != "") != tt.note {
+			t.Errorf("auto, %s, s = %v: %v, note %q", tt.direction, tt.s, r.Verdict, r.Note)
 		}
 		through(&in, 40)
 		if r := rowOf(t, Judge(in), "a0"); r.Note != "" {
