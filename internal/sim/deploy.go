@@ -61,6 +61,9 @@ func (s *Service) Deploy(at int, e Effect) *Deploy {
 			c.thin(r, -w.From, r.Float64())
 		}
 		before := func(m int) bool { return m < -w.From }
+		if p := w.Faults.LostAfter; p > 0 {
+			lost = missing(lost, len(c.trials), func(m int) bool { return !before(m) && r.Float64() < p })
+		}
 		switch {
 		case w.Faults.appears(w, i):
 			d.show(shown{s.Endpoint(i), c, missing(lost, len(c.trials), before)}, i, baseline.Bounds{}, &course)

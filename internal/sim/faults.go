@@ -17,6 +17,8 @@ type Faults struct {
 	Outages float64
 	// Lost is the share of an endpoint's steps that are missing one by one.
 	Lost float64
+	// LostAfter is the share of an endpoint's steps after the upgrade that are missing besides.
+	LostAfter float64
 
 	// Appear is how many endpoints come with the upgrade: the last of those behind the flag.
 	Appear int

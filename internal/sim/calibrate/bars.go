@@ -21,7 +21,7 @@ const (
 
 // A Row is one figure with its bar.
 type Row struct {
-	Bar       string // S0 to S12, intervals, recovery
+	Bar       string // S0 to S12, intervals, recovery, robust
 	Figure    string
 	Value     float64
 	Low, High float64 // 95 % interval
@@ -323,4 +323,5 @@ var fill = map[string]func(t *table, r map[string]*Record){
 		t.rate(r["50 rps"], "recovered, the flag being the cause", "recovered the cause", published)
 		t.delay(r["50 rps"], "median minutes from the proof to recovered", "recovered the cause", published)
 	},
+	"robust": robustRows,
 }

@@ -55,7 +55,7 @@ var sparseRates = []float64{0.02, 0.05, 0.1, 0.2, 0.2, 0.02, 0.05, 0.1, 0.2, 0.1
 // experiments are all there are. A family has 200 endpoints where families count; the worlds
 // around it have as many services as their bars ask for.
 func experiments() []experiment {
-	return []experiment{
+	return append([]experiment{
 		{"50 rps", plain(50), servicesPerFamily, map[Scale]int{Tiny: 2, Small: 12, Full: 300}, []part{
 			{[]string{"S0"}, nulls},
 			{[]string{"S0"}, alone},
@@ -76,5 +76,5 @@ func experiments() []experiment {
 		{"sparse", changed(func(w *sim.World) { w.Rates = sparseRates }), servicesPerFamily, map[Scale]int{Tiny: 1, Small: 4, Full: 15}, []part{{[]string{"S9"}, sparse}}},
 		{"slow warm-up", changed(func(w *sim.World) { w.Warm = 300 }), servicesPerFamily, map[Scale]int{Tiny: 1, Small: 4, Full: 15}, []part{{[]string{"S12"}, nulls}}},
 		{"native", changed(func(w *sim.World) { w.Bounds = sim.Native() }), 4, map[Scale]int{Tiny: 0, Small: 4, Full: 60}, []part{{[]string{"intervals"}, allIntervals}}},
-	}
+	}, robustExperiments()...)
 }

@@ -150,8 +150,13 @@ func (m *member) endpoint(e telemetry.Endpoint) int {
 
 // An outcome is a deploy of a member, compared with its history: one comparison per test.
 type outcome struct {
-	deploy      *sim.Deploy
+	deploy      *sim.Deploy // its tracks in the order of the tests, then the strangers
 	comparisons []baseline.Comparison
+
+	// strangers are what history does not know: endpoints that came with the upgrade. lacking are
+	// the metrics that they have no bound for.
+	strangers []baseline.Comparison
+	lacking   []detect.Lacking
 }
 
 // under returns the deploy of m with an effect. It is drawn once.
@@ -164,11 +169,9 @@ func (m *member) under(g baseline.Geometry, e sim.Effect) *outcome {
 	for _, b := range o.deploy.Buckets(g, g.Horizon) {
 		buckets[b.Endpoint] = &b
 	}
+	m.order(o.deploy)
 	for i, t := range m.tests {
 		track := o.deploy.Tracks[i]
-		if track.Endpoint != t.history.Endpoint || track.Metric != t.history.Metric {
-			panic("calibrate: the tracks of a deploy are not those of its history")
-		}
 		var b *baseline.Buckets
 		if track.Signal == sim.LatencySignal {
 			b = buckets[track.Endpoint]
@@ -176,8 +179,33 @@ func (m *member) under(g baseline.Geometry, e sim.Effect) *outcome {
 		o.comparisons = append(o.comparisons, baseline.Compare(track, t.cal, g, b, m.service.World.Quantile, g.Horizon))
 	}
 	baseline.AgainstControls(o.comparisons, g)
+	for _, track := range o.deploy.Tracks[len(m.tests):] {
+		cal := baseline.Calibrate(track, g, nil)
+		o.strangers = append(o.strangers, baseline.Compare(track, &cal, g, nil, m.service.World.Quantile, g.Horizon))
+		for _, metric := range []telemetry.Metric{telemetry.Tail, telemetry.Body} {
+			o.lacking = append(o.lacking, detect.Lacking{Endpoint: track.Endpoint, Signal: sim.LatencySignal, Metric: metric, Needs: detect.Needs{Of: "history"}})
+		}
+	}
 	m.seen[e.String()] = o
 	return o
+}
+
+// order puts the tracks of d that history knows into the order of the tests, and the others
+// after them. Of the others there is one per endpoint: without history there is no bound.
+func (m *member) order(d *sim.Deploy) {
+	var tracks, strangers []telemetry.Track
+	var truth, strange []sim.Truth
+	for i, t := range d.Tracks {
+		if n := len(tracks); n < len(m.tests) && t.Endpoint == m.tests[n].history.Endpoint && t.Metric == m.tests[n].history.Metric {
+			tracks, truth = append(tracks, t), append(truth, d.Truth[i])
+		} else if t.Metric == telemetry.Retry {
+			strangers, strange = append(strangers, t), append(strange, d.Truth[i])
+		}
+	}
+	if len(tracks) != len(m.tests) || len(tracks)+len(strangers) != len(d.Tracks) {
+		panic("calibrate: the tracks of a deploy are not those of its history")
+	}
+	d.Tracks, d.Truth = append(tracks, strangers...), append(truth, strange...)
 }
 
 // ownGuard and loadLimit are those of package detect; TestAsJudged holds that.
@@ -264,15 +292,20 @@ func (f *family) judge(r *rule.Rule, m mode, of func(m *member, endpoint int) *o
 			}
 			in.Comparisons = append(in.Comparisons, c)
 		}
+		o := of(x, 0)
+		in.Comparisons = append(in.Comparisons, o.strangers...)
+		in.Lacking = append(in.Lacking, o.lacking...)
 	}
 	return detect.Judge(in)
 }
 
 // withoutControls is c as it is where a rule has no controls.
 func withoutControls(c baseline.Comparison) baseline.Comparison {
-	cal := *c.Calibration
-	cal.Against, cal.Control = nil, false
-	c.Calibration = &cal
+	if c.Calibration != nil {
+		cal := *c.Calibration
+		cal.Against, cal.Control = nil, false
+		c.Calibration = &cal
+	}
 	c.Looks = slices.Clone(c.Looks)
 	for i := range c.Looks {
 		c.Looks[i].Against = nil

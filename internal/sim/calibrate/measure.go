@@ -71,11 +71,12 @@ func each(f *family, r *Record, every int, count func(c *cluster, m *member)) {
 // behind the flag.
 func (f *family) paths(o *outcome, x *member, m mode, touched bool, use func(metric telemetry.Metric, p path)) {
 	for i := range o.comparisons {
-		if touched && x.tests[i].endpoint >= behind || m == against && o.comparisons[i].Calibration.Control {
+		c := &o.comparisons[i]
+		if touched && x.tests[i].endpoint >= behind || m == against && c.Calibration != nil && c.Calibration.Control {
 			continue
 		}
-		if p := f.path(&o.comparisons[i], m); p.counted {
-			use(o.comparisons[i].Metric, p)
+		if p := f.path(c, m); p.counted {
+			use(c.Metric, p)
 		}
 	}
 }
@@ -278,7 +279,9 @@ var finds = []find{
 }
 
 // power counts what is found of single endpoints, and when.
-func power(f *family, r *Record) {
+func power(f *family, r *Record) { finding(f, r, finds) }
+
+func finding(f *family, r *Record, finds []find) {
 	each(f, r, effectsEvery, func(c *cluster, x *member) {
 		for _, want := range finds {
 			f.paths(x.under(f.geometry, want.effect), x, want.mode, true, func(metric telemetry.Metric, p path) {

@@ -33,7 +33,7 @@ type Options struct {
 
 // Bars are the names that Options.Only may hold, in the order of the tables.
 func Bars() []string {
-	return []string{"S0", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "intervals", "recovery"}
+	return []string{"S0", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "intervals", "recovery", "robust"}
 }
 
 func (o Options) wants(bars ...string) bool {

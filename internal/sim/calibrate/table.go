@@ -15,6 +15,7 @@ var titles = map[string]string{
 	"S4": "Spiky services", "S5": "What was there before", "S6": "What is found", "S7": "What is found among 200",
 	"S8": "Intervals of retries", "S9": "Hardly any traffic", "S10": "The same again", "S11": "Cost",
 	"S12": "A slow warm-up", "intervals": "99 % intervals in the signal's own unit", "recovery": "Recovery",
+	"robust": "When measuring goes wrong",
 }
 
 // number is x in the unit, scaled.
