@@ -49,7 +49,7 @@ func robustExperiments() []experiment {
 	all := func(of ...measure) []part {
 		var parts []part
 		for _, m := range of {
-			parts = append(parts, part{[]string{"robust"}, m})
+			parts = append(parts, part{bars: []string{"robust"}, run: m})
 		}
 		return parts
 	}
