@@ -266,8 +266,11 @@ func (p *program) journalFor(ctx context.Context, o *checkOptions, act bool) (*j
 func (o *checkOptions) options() (worker.Options, error) {
 	w := worker.Options{
 		To: o.to, Wait: o.wait, Act: o.act || o.config.Act, DryRun: o.dryRun, RequireData: o.requireData, ClockOffset: o.clockOffset,
-		Limits:   flags.Limits{PerHour: o.config.Limits.ActionsPerHour, PerDay: o.config.Limits.ActionsPerDay, Cooldown: o.config.Limits.Cooldown},
-		StopFile: o.config.Limits.StopFile,
+		Limits: flags.Limits{
+			PerHour: o.config.Limits.ActionsPerHour, PerDay: o.config.Limits.ActionsPerDay, Cooldown: o.config.Limits.Cooldown,
+			Critical: o.config.Limits.Critical,
+		},
+		StopFile: o.config.Limits.StopFile, Approval: worker.Approval(o.config.Approval), RemindAfter: o.config.Limits.RemindAfter,
 	}
 	for _, t := range []struct {
 		option, text string

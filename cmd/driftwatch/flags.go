@@ -28,22 +28,27 @@ const (
 func (p *program) flagsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "flags",
-		Short: "List flags, turn one off, restore it, verify that it is off",
+		Short: "List flags, turn one off, restore it, verify that it is off; plan it and have it approved",
 		Args:  noCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.flagsListCommand(), p.flagsOffCommand(), p.flagsRestoreCommand(), p.flagsVerifyCommand())
+	cmd.AddCommand(p.flagsListCommand(), p.flagsOffCommand(), p.flagsPlanCommand(), p.flagsApplyCommand(), p.flagsRestoreCommand(), p.flagsVerifyCommand())
 	return cmd
 }
 
 func (p *program) flagsListCommand() *cobra.Command {
 	var w world
+	var ours bool
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List the flags that rules name, as their sources have them now",
-		Example: "  driftwatch flags list --config driftwatch.yaml",
-		Args:    noArguments,
+		Use:   "list",
+		Short: "List the flags that rules name, as their sources have them now",
+		Example: `  driftwatch flags list --config driftwatch.yaml
+  driftwatch flags list --off-by-driftwatch`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if ours {
+				return p.listStanding(cmd.Context(), &w)
+			}
 			if err := w.load(); err != nil {
 				return err
 			}
@@ -51,7 +56,51 @@ func (p *program) flagsListCommand() *cobra.Command {
 		},
 	}
 	w.flags(cmd)
+	cmd.Flags().BoolVar(&ours, "off-by-driftwatch", false, "only what driftwatch wrote and nobody took back, by the journal, whatever the rules name now")
 	return cmd
+}
+
+// listStanding lists the writes that were not taken back, with what the flags are now.
+func (p *program) listStanding(ctx context.Context, w *world) error {
+	j, err := w.openJournal(ctx)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	standing, err := worker.Hand{Journal: j, Clock: time.Now, Log: p.log()}.Standing(ctx, journal.ActionFilter{})
+	if err != nil {
+		return err
+	}
+	tw := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "FLAG\tSOURCE\tOFF SINCE\tDAYS\tNOW\tUPGRADE\tBY")
+	failed := false
+	for _, s := range standing {
+		var state flags.State
+		source, err := w.source(s.Ref.Source)
+		if err == nil {
+			state, err = source.Read(ctx, s.Ref)
+		}
+		now := state.Word(s.Receipt.Change.Want.Variant)
+		switch {
+		case err != nil:
+			now, failed = "unknown: "+err.Error(), true
+		case state.Revision != s.Receipt.After:
+			now += ", changed since"
+		}
+		upgrade := s.Action.UpgradeID
+		if journal.ByHand(upgrade) {
+			upgrade = "none"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", s.Ref.Key, s.Ref.Source, s.Since.UTC().Format("2006-01-02 15:04 UTC"),
+			int(time.Since(s.Since).Hours()/24), now, upgrade, s.Action.By)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if failed {
+		return &exitError{flagsUnreachable, errors.New("not every flag could be read")}
+	}
+	return nil
 }
 
 func (p *program) listFlags(ctx context.Context, w *world) error {
@@ -225,13 +274,19 @@ func (p *program) turnOff(ctx context.Context, t *flagTarget, hand worker.Hand, 
 		_, err := p.prove(ctx, t, verifyWithin)
 		return err
 	}
+	return p.proveWrite(ctx, t, hand, written, err)
+}
+
+// proveWrite tells what was written and proves it; err is how the write ended.
+func (p *program) proveWrite(ctx context.Context, t *flagTarget, hand worker.Hand, written worker.Write, err error) error {
 	if err != nil {
 		return flagFailure(err)
 	}
 	fmt.Fprintf(p.stdout, "%s   %s → off   revision %s → %s   written %s\n", t.ref.Key, t.state.Word(t.flag.Off.Variant),
 		written.Receipt.Before.Short(), written.Receipt.After.Short(), written.At.UTC().Format("15:04:05.0 UTC"))
 	ctx = context.WithoutCancel(ctx) // what was written is looked at and journaled
-	evidence, err := p.prove(ctx, t, worker.ProveWithin)
+	var evidence flags.Evidence
+	evidence, err = p.prove(ctx, t, worker.ProveWithin)
 	hand.Proved(ctx, written, evidence, err)
 	fmt.Fprintf(p.stdout, "undo   driftwatch flags restore %s\n", t.ref.Key)
 	return err
@@ -291,15 +346,31 @@ func (p *program) flagsVerifyCommand() *cobra.Command {
 
 func (p *program) flagsRestoreCommand() *cobra.Command {
 	var w world
+	var all bool
 	cmd := &cobra.Command{
-		Use:   "restore FLAG",
+		Use:   "restore FLAG | --all",
 		Short: "Take back what driftwatch wrote last, byte for byte",
 		Long: `Take back what driftwatch wrote last about a flag, byte for byte. It is refused if
 anybody changed the file since: nobody else's edit is undone. After it driftwatch does
-not turn the flag off again for the same upgrade.`,
-		Example: "  driftwatch flags restore payments.backoff-decorrelated-jitter",
-		Args:    oneArgument("flag"),
+not turn the flag off again for the same upgrade.
+
+With --all everything that driftwatch ever wrote and nobody took back is taken back, newest
+first. What is refused is named, and the others are restored all the same.`,
+		Example: `  driftwatch flags restore payments.backoff-decorrelated-jitter
+  driftwatch flags list --off-by-driftwatch && driftwatch flags restore --all`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all && len(args) > 0 {
+				return usage("--all restores every flag; leave %q out, or --all", args[0])
+			}
+			if all {
+				return nil
+			}
+			return oneArgument("flag")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return p.restoreAll(cmd.Context(), &w)
+			}
 			return p.onFlag(cmd.Context(), &w, args[0], func(t *flagTarget, hand worker.Hand) error {
 				done, err := hand.Restore(cmd.Context(), t.source, t.ref, "a person")
 				if errors.Is(err, worker.ErrNothingToRestore) {
@@ -314,7 +385,57 @@ not turn the flag off again for the same upgrade.`,
 		},
 	}
 	w.flags(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "everything that driftwatch wrote and nobody took back")
 	return cmd
+}
+
+// restoreAll takes back every write that stands, newest first. It goes on after a refusal; the
+// exit code is that of the worst.
+func (p *program) restoreAll(ctx context.Context, w *world) error {
+	j, err := w.openJournal(ctx)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	h := worker.Hand{Journal: j, Clock: time.Now, Log: p.log()}
+	sources := map[string]flags.Switch{}
+	for name := range w.config.FlagSources {
+		if sources[name], err = w.source(name); err != nil {
+			return err
+		}
+	}
+	if _, err := h.Actions(ctx, journal.ActionFilter{}, sources); err != nil { // settles what a crash left open
+		return err
+	}
+	standing, err := h.Standing(ctx, journal.ActionFilter{})
+	if err != nil {
+		return err
+	}
+	if len(standing) == 0 {
+		fmt.Fprintln(p.stdout, "nothing is off by driftwatch")
+		return nil
+	}
+	worst := &exitError{code: 0}
+	for _, s := range standing {
+		var done flags.Receipt
+		source, ok := sources[s.Ref.Source]
+		err := fmt.Errorf("%w: the configuration names no flag source %q", flags.ErrNotFound, s.Ref.Source)
+		if ok {
+			done, err = h.Restore(ctx, source, s.Ref, "a person: restore --all")
+		}
+		if err == nil {
+			fmt.Fprintf(p.stdout, "%s restored   revision %s → %s\n", s.Ref.Key, done.Before.Short(), done.After.Short())
+			continue
+		}
+		fmt.Fprintf(p.stdout, "%s NOT restored: %v\n", s.Ref.Key, err)
+		if failed, ok := errors.AsType[*exitError](flagFailure(err)); ok && failed.code > worst.code {
+			worst = failed
+		}
+	}
+	if worst.code > 0 {
+		return &exitError{worst.code, errors.New("not everything could be restored")}
+	}
+	return nil
 }
 
 // onFlag reads a flag, opens the journal, settles what a crash left open about the flag, and

@@ -28,6 +28,7 @@ type Config struct {
 	Verify      map[string]Verifier   // by name of the flag source; every source has one
 	Journal     Journal
 	Act         bool
+	Approval    Approval
 	Limits      Limits
 }
 
@@ -82,6 +83,15 @@ type Limits struct {
 	ActionsPerDay  int           // 0 = never act
 	Cooldown       time.Duration // between two actions on the same flag
 	StopFile       string        // nothing is done while this file exists; "" = there is none
+	Critical       []string      // notes of a flag that keep hands off it: "key" (true) or "key=value"
+	RemindAfter    time.Duration // a flag that is off by driftwatch for longer is reminded of; 0 = never
+}
+
+// Approval is whether a person approves every write.
+type Approval struct {
+	Required bool
+	Plans    string        // directory that plans are written to
+	Valid    time.Duration // a plan may be applied for so long
 }
 
 // Default returns the configuration without a file: everything but prometheus.url.
@@ -90,7 +100,11 @@ func Default() *Config {
 		Prometheus: Prometheus{HTTP: promconfig.DefaultHTTPClientConfig, Read: ReadAuto, Concurrency: 2, MaxSamples: 20_000_000},
 		Rules:      []string{"rules/*.yaml"},
 		Journal:    Journal{SQLite: "driftwatch.db"},
-		Limits:     Limits{ActionsPerHour: 1, ActionsPerDay: 3, Cooldown: 6 * time.Hour, StopFile: "/run/driftwatch/stop"},
+		Approval:   Approval{Plans: "plans", Valid: time.Hour},
+		Limits: Limits{
+			ActionsPerHour: 1, ActionsPerDay: 3, Cooldown: 6 * time.Hour, StopFile: "/run/driftwatch/stop",
+			Critical: []string{"critical", "permanent", "kill_switch", "entitlement", "type=kill-switch", "type=permission"}, RemindAfter: 7 * 24 * time.Hour,
+		},
 	}
 }
 
@@ -125,6 +139,7 @@ func Parse(path string, text []byte) (*Config, error) {
 		c.Rules[i] = p.path(c.Rules[i])
 	}
 	c.Journal.SQLite = p.path(c.Journal.SQLite)
+	c.Approval.Plans = p.path(c.Approval.Plans)
 	if c.Limits.StopFile != "" {
 		c.Limits.StopFile = p.path(c.Limits.StopFile)
 	}
@@ -174,6 +189,7 @@ func (p *parser) config(v strictyaml.Value, c *Config) {
 	c.Verify = p.verify(m.Get("verify"), c.FlagSources)
 	p.journal(m.Get("journal"), &c.Journal)
 	c.Act, _ = m.Get("act").Bool()
+	p.approval(m.Get("approval"), &c.Approval)
 	p.limits(m.Get("limits"), &c.Limits)
 	p.unbuilt(m)
 }
@@ -322,6 +338,32 @@ func (p *parser) limits(v strictyaml.Value, l *Limits) {
 	}
 	if s, ok := m.Get("stop_file").AnyText(); ok {
 		l.StopFile = s
+	}
+	if marks := m.Get("critical"); marks.Given() {
+		if list, ok := marks.Texts(); ok {
+			l.Critical = list
+		}
+	}
+	if d, ok := m.Get("remind_after").Duration(); ok {
+		l.RemindAfter = d
+	}
+}
+
+func (p *parser) approval(v strictyaml.Value, a *Approval) {
+	m, ok := v.Map()
+	if !ok {
+		return
+	}
+	defer m.Close()
+	a.Required, _ = m.Get("required").Bool()
+	if s, ok := m.Get("plans").Text(); ok {
+		a.Plans = s
+	}
+	if d, ok := m.Get("valid").Duration(); ok {
+		a.Valid = d
+		if d <= 0 {
+			m.Get("valid").Fail("a plan that is valid for no time", "write valid: 1h")
+		}
 	}
 }
 

@@ -60,7 +60,11 @@ func TestExample(t *testing.T) {
 		FlagSources: map[string]FlagSource{"production": {file}},
 		Verify:      map[string]Verifier{"production": {FlagdFile: file}},
 		Journal:     Journal{"driftwatch.db"},
-		Limits:      Limits{1, 3, 6 * time.Hour, "/run/driftwatch/stop"},
+		Approval:    Approval{Plans: "plans", Valid: time.Hour},
+		Limits: Limits{
+			1, 3, 6 * time.Hour, "/run/driftwatch/stop",
+			[]string{"critical", "permanent", "kill_switch", "entitlement", "type=kill-switch", "type=permission"}, 7 * 24 * time.Hour,
+		},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("Parse =\n%+v\nwant\n%+v", c, want)
@@ -132,7 +136,7 @@ limits: {actions_per_hour: 0, cooldown: 0, stop_file: ""}
 	if want := (map[string]Verifier{"production": {OFREP: &OFREP{"http://localhost:8016"}}, "test": {FlagdFile: &FlagdFile{"/etc/driftwatch/t.json"}}}); !reflect.DeepEqual(c.Verify, want) {
 		t.Errorf("verify %+v, want %+v", c.Verify, want)
 	}
-	if c.Journal.SQLite != "/etc/driftwatch/data/j.db" || !c.Act || c.Limits != (Limits{0, 3, 0, ""}) || c.FlagSources["production"].FlagdFile.Path != "/flags.yaml" {
+	if c.Journal.SQLite != "/etc/driftwatch/data/j.db" || !c.Act || !reflect.DeepEqual(c.Limits, Limits{0, 3, 0, "", Default().Limits.Critical, Default().Limits.RemindAfter}) || c.FlagSources["production"].FlagdFile.Path != "/flags.yaml" {
 		t.Errorf("config %+v", c)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/detect"
@@ -46,6 +47,9 @@ const (
 	ReasonPersonRestored Reason = "person_restored"
 	ReasonPath           Reason = "path"
 	ReasonShortHistory   Reason = "short_history"
+	ReasonTouched        Reason = "touched"
+	ReasonCritical       Reason = "critical"
+	ReasonApproval       Reason = "approval"
 )
 
 // A Decision is whether to turn one flag off, and why not.
@@ -61,6 +65,10 @@ type Limits struct {
 	PerHour  int           // writes of all flags in any hour
 	PerDay   int           // writes of all flags in any 24 hours
 	Cooldown time.Duration // between two writes of the same flag
+
+	// Critical are notes of a flag (State.Metadata) that keep driftwatch's hands off it: a key
+	// alone means that it is true, key=value that it is this.
+	Critical []string
 }
 
 // A PastAction is an entry of the journal about a flag.
@@ -80,14 +88,17 @@ type DecideInput struct {
 	Upgrade   telemetry.Upgrade
 	UpgradeID string
 
-	Act    bool // --act, or act: true in the configuration
-	DryRun bool // --dry-run
+	Act      bool // --act, or act: true in the configuration
+	DryRun   bool // --dry-run
+	Approval bool // a person approves every write
 
 	Now     time.Time // judged as of
 	Present time.Time // the clock
 
 	State    State
 	StateErr error // why the source could not be read; ErrNotFound is "the flag is missing"
+
+	Definition string // that State had when it was first seen after the upgrade; "" = not known
 
 	Served    *Serving // nil: could not be seen
 	ServedErr error
@@ -272,6 +283,12 @@ func (in DecideInput) byFlag([]detect.Row) Decision {
 	if at, ok := in.restored(); ok {
 		return refuse(ReasonPersonRestored, "%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, at.UTC().Format(time.RFC3339))
 	}
+	if in.Definition != "" && in.State.Definition != "" && in.Definition != in.State.Definition {
+		return refuse(ReasonTouched, "somebody changed what %s serves while the upgrade was watched: whoever did is at it", f.Key)
+	}
+	if note := in.Limits.critical(in.State.Metadata); note != "" {
+		return refuse(ReasonCritical, "%s is marked %s by its owners, and limits.critical names that", f.Key, note)
+	}
 	if in.State.ReadOnly != "" {
 		return refuse(ReasonReadOnly, "%s: %s", in.State.Path, in.State.ReadOnly)
 	}
@@ -324,8 +341,26 @@ func (in DecideInput) byConsent([]detect.Row) Decision {
 		return dry("the rule says act: false for it")
 	case !in.Act:
 		return dry("neither --act nor act: true in the configuration was given")
+	case in.Approval:
+		d := dry("a person has to approve it")
+		d.Reason = ReasonApproval
+		return d
 	}
 	return Decision{}
+}
+
+// critical is the first of the notes that keep hands off a flag, or "".
+func (l Limits) critical(metadata map[string]any) string {
+	for _, mark := range l.Critical {
+		key, want, valued := strings.Cut(mark, "=")
+		if !valued {
+			want = "true"
+		}
+		if v, ok := metadata[key]; ok && fmt.Sprint(v) == want {
+			return key + "=" + want
+		}
+	}
+	return ""
 }
 
 // byLimits looks at what forbids to act now.

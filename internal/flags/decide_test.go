@@ -69,6 +69,26 @@ func TestDecide(t *testing.T) {
 		words   string
 	}{
 		{"sound", func(*DecideInput) {}, Act, "", "backoff"},
+		{"changed by somebody meanwhile", func(in *DecideInput) { in.Definition, in.State.Definition = "a", "b" }, Refused, ReasonTouched, "somebody changed"},
+		{"not changed meanwhile", func(in *DecideInput) { in.Definition, in.State.Definition = "a", "a" }, Act, "", "backoff"},
+		{"its definition is not told", func(in *DecideInput) { in.Definition = "a" }, Act, "", "backoff"},
+		{"marked critical", func(in *DecideInput) {
+			in.Limits.Critical, in.State.Metadata = []string{"permanent", "critical"}, map[string]any{"critical": true}
+		}, Refused, ReasonCritical, "critical=true"},
+		{"marked critical as a text", func(in *DecideInput) {
+			in.Limits.Critical, in.State.Metadata = []string{"critical"}, map[string]any{"critical": "true"}
+		}, Refused, ReasonCritical, "critical=true"},
+		{"marked not critical", func(in *DecideInput) {
+			in.Limits.Critical, in.State.Metadata = []string{"critical"}, map[string]any{"critical": false}
+		}, Act, "", "backoff"},
+		{"of a type that is excluded", func(in *DecideInput) {
+			in.Limits.Critical, in.State.Metadata = []string{"type=kill-switch"}, map[string]any{"type": "kill-switch"}
+		}, Refused, ReasonCritical, "type=kill-switch"},
+		{"of another type", func(in *DecideInput) {
+			in.Limits.Critical, in.State.Metadata = []string{"type=kill-switch"}, map[string]any{"type": "release"}
+		}, Act, "", "backoff"},
+		{"a person approves", func(in *DecideInput) { in.Approval = true }, DryRun, ReasonApproval, "approve"},
+		{"a dry run needs no approval", func(in *DecideInput) { in.Approval, in.DryRun = true, true }, DryRun, ReasonDryRun, "--dry-run"},
 		{"nothing regressed", func(in *DecideInput) { in.Judgement.Rows[0].Verdict = detect.Undecided }, NoAction, "", "nothing"},
 		{"only another flag's row", func(in *DecideInput) { in.Flag = 1 }, NoAction, "", "nothing"},
 		{"a regressed row without a flag", func(in *DecideInput) { in.Judgement.Rows[0].Flag, in.Flag = -1, -1 }, Refused, ReasonNoFlag, "POST /v1/payments"},

@@ -22,9 +22,9 @@ type dialect interface {
 
 // stateOf is what a text says about a flag. It fails with ErrNotFound, with the state beside it,
 // if the text has no such flag.
-func stateOf(d dialect, r Ref, path string, text []byte) (State, error) {
-	s := State{Ref: r, Path: path, Revision: revisionOf(text), Raw: text}
-	t, err := d.locate(text, r.Key)
+func stateOf(d dialect, r Ref, path string, raw []byte) (State, error) {
+	s := State{Ref: r, Path: path, Revision: revisionOf(raw), Raw: raw}
+	t, err := d.locate(raw, r.Key)
 	if err != nil {
 		return s, err
 	}
@@ -33,7 +33,8 @@ func stateOf(d dialect, r Ref, path string, text []byte) (State, error) {
 	}
 	s.Present, s.Enabled = true, t.state == enabled
 	s.DefaultVariant, s.Variants, s.Targeting = t.defaultVariant, t.variants, t.targeted()
-	s.Probes = contextsOf(t.targeting)
+	s.Probes, s.Metadata = contextsOf(t.targeting), t.metadata
+	s.Definition = string(revisionOf([]byte(text([]any{t.state, t.variants, t.defaultVariant, t.targeting}))))
 	return s, nil
 }
 

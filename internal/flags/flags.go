@@ -64,6 +64,8 @@ type State struct {
 	Variants       map[string]any // bool, string, float64 or map[string]any
 	Targeting      bool           // there are rules beside the default variant
 	Probes         []Probe        // contexts that the targeting rules tell apart, where that is easy to see
+	Metadata       map[string]any // notes of the flag's owners, such as {"owner": "payments", "critical": true}
+	Definition     string         // changes when what the flag serves does, and with nothing else; "" = not told
 	ReadOnly       string         // why the source cannot be written; "" = it can
 	Changed        time.Time      // last modification, as the source tells it
 	Path           string         // where it was read

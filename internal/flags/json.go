@@ -198,7 +198,7 @@ func locateJSON(text []byte, key string) (flagText, error) {
 		return flagText{}, err
 	}
 	members := map[string]*jsonMember{}
-	for _, name := range []string{"state", "variants", "defaultVariant", "targeting"} {
+	for _, name := range flagMembers {
 		if members[name], err = flag.member(name); err != nil {
 			return flagText{}, err
 		}
@@ -229,6 +229,9 @@ func locateJSON(text []byte, key string) (flagText, error) {
 	return t, nil
 }
 
+// flagMembers are the members of a flag that are read.
+var flagMembers = []string{"state", "variants", "defaultVariant", "targeting", "metadata"}
+
 // fill takes the members of a flag, decoded, and checks their kinds.
 func (t *flagText) fill(fields map[string]any) error {
 	var ok bool
@@ -242,6 +245,7 @@ func (t *flagText) fill(fields map[string]any) error {
 		return fmt.Errorf("%w: defaultVariant is not a string", ErrInvalid)
 	}
 	t.targeting = fields["targeting"]
+	t.metadata, _ = fields["metadata"].(map[string]any) // nothing is served by it
 	return nil
 }
 

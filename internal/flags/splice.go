@@ -53,7 +53,8 @@ type flagText struct {
 	// def is the value of defaultVariant as it is written; hasDefault is false where the member
 	// is absent or null.
 	defaultVariant string
-	targeting      any // decoded; nil where absent or null
+	targeting      any            // decoded; nil where absent or null
+	metadata       map[string]any // decoded; nil where absent
 
 	// setDefault and dropTargeting are the splices that make variant the default and that empty
 	// the targeting; dropTargeting is nil where there is none.

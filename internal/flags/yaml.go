@@ -49,7 +49,7 @@ func locateYAML(text []byte, key string) (flagText, error) {
 
 	members := map[string]*yamlPair{}
 	fields := map[string]any{}
-	for _, name := range []string{"state", "variants", "defaultVariant", "targeting"} {
+	for _, name := range flagMembers {
 		m, err := yamlMember(flag.value, name, true)
 		if err != nil {
 			return flagText{}, err

@@ -252,6 +252,9 @@ const (
 	ReasonPersonRestored = "person_restored"
 	ReasonPath           = "path"
 	ReasonShortHistory   = "short_history"
+	ReasonTouched        = "touched"
+	ReasonCritical       = "critical"
+	ReasonApproval       = "approval"
 )
 
 // An Action is what was done, or was not done and why.
@@ -266,6 +269,7 @@ type Action struct {
 
 	Viewpoint   Word         `json:"viewpoint"`   // file | ofrep | rpc | exposure: where "off" was seen
 	Missing     []string     `json:"missing"`     // the consents that a dry run lacks, as a person would give them
+	Plan        Word         `json:"plan"`        // file of the plan that a person may approve; null where there is none
 	Evaluations *Evaluations `json:"evaluations"` // of the proof
 	Exposure    *Exposure    `json:"exposure"`    // null where the rule gives no expression
 	Detail      Word         `json:"detail"`      // for people: the error, or who did it

@@ -404,6 +404,12 @@ func reasonText(a Action) string {
 		return "the rule's upgrade path does not name it"
 	case ReasonShortHistory:
 		return "there is too little history to act on"
+	case ReasonTouched:
+		return "somebody changed it while the upgrade was watched"
+	case ReasonCritical:
+		return "its owners marked it as one to keep hands off"
+	case ReasonApproval:
+		return "a person has to approve it"
 	case "":
 		return "no reason was recorded"
 	}

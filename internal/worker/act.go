@@ -191,6 +191,14 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 		action, err = s.turnOff(ctx, flag, in.State, action)
 		return action, false, err
 	case flags.DryRun:
+		if d.Reason == flags.ReasonApproval {
+			path, err := s.propose(flag, in.State)
+			if err != nil {
+				return action, false, fmt.Errorf("write the plan of turning off %s: %w", s.Rule.Flags[flag].Key, err)
+			}
+			action.Missing, action.Plan = []string{"driftwatch flags apply " + path}, report.Word(path)
+			return action, false, nil
+		}
 		action.Missing = s.missingConsent(flag)
 		return action, false, nil
 	case flags.AlreadyOff:
@@ -246,7 +254,8 @@ func (s *session) missingConsent(flag int) []string {
 func (s *session) decideInput(ctx context.Context, flag int) (flags.DecideInput, error) {
 	in := flags.DecideInput{
 		Rule: s.Rule, Flag: flag, Judgement: s.judged, Upgrade: *s.upgrade, UpgradeID: s.in.UpgradeID,
-		Act: s.Act && s.Journal != nil, DryRun: s.DryRun, Now: s.now, Present: s.present(), Limits: s.Limits,
+		Act: s.Act && s.Journal != nil, DryRun: s.DryRun, Approval: s.Approval.Required,
+		Now: s.now, Present: s.present(), Limits: s.Limits, Definition: s.defined[flag],
 	}
 	if s.StopFile != "" {
 		if _, err := os.Stat(s.StopFile); err == nil || !errors.Is(err, os.ErrNotExist) {
@@ -307,7 +316,8 @@ const (
 // checkFlags reads the flags of the rule whose sources the configuration names: a flag that
 // its source does not have is a mistake to be told before anything is judged.
 func (s *session) checkFlags(ctx context.Context) error {
-	for _, f := range s.Rule.Flags {
+	s.defined = map[int]string{}
+	for i, f := range s.Rule.Flags {
 		source, err := s.source(f.Source)
 		if err != nil {
 			s.warn(fmt.Sprintf("flag %s: %v", f.Key, err))
@@ -321,7 +331,31 @@ func (s *session) checkFlags(ctx context.Context) error {
 			s.warn(err.Error())
 			continue
 		}
+		s.defined[i] = state.Definition
 		s.Say(s.Progress.Flag(f.Key, state.Word(f.Off.Variant), state.Revision.Short(), state.ReadOnly == ""))
+		if err := s.remind(ctx, f, state); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remind warns of a flag that driftwatch turned off long ago, so that nothing stays off
+// forgotten.
+func (s *session) remind(ctx context.Context, f rule.Flag, state flags.State) error {
+	if s.Journal == nil || s.RemindAfter <= 0 || !state.Off(f.Off.Variant) {
+		return nil
+	}
+	standing, err := s.hand().Standing(ctx, journal.ActionFilter{Source: f.Source, Flag: f.Key})
+	if err != nil {
+		return fmt.Errorf("read earlier actions: %w", err)
+	}
+	if len(standing) == 0 {
+		return nil
+	}
+	if age := s.present().Sub(standing[0].Since); age > s.RemindAfter {
+		s.warn(fmt.Sprintf("%s is off by driftwatch since %s, %d days: driftwatch flags restore %s, or remove the flag from the code and the rule",
+			f.Key, stamp(standing[0].Since), int(age.Hours()/24), f.Key))
 	}
 	return nil
 }

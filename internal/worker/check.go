@@ -33,6 +33,8 @@ type Options struct {
 	ClockOffset time.Duration // what this machine's clock lacks to that of Prometheus
 	Limits      flags.Limits
 	StopFile    string // "" = none is looked for
+	Approval    Approval
+	RemindAfter time.Duration // a flag that is off by driftwatch for longer is reminded of; 0 = never
 }
 
 // A Checker judges one upgrade of one rule.
@@ -121,6 +123,7 @@ type session struct {
 	in      Inputs
 	history history
 	actions []pastAction
+	defined map[int]string // flag: its definition when it was first seen
 	judged  detect.Judgement
 	whole   []telemetry.Track // history, baseline and post window in one
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/flags"
@@ -45,13 +46,19 @@ type Write struct {
 // journal, where it can stand only once. The error wraps one of the flags package where the
 // source refused; nothing is written then. Write holds the intent as soon as there is one.
 func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.State, off rule.Off, key journal.Key, by string) (Write, error) {
-	var w Write
-	var err error
-	if w.Change, err = source.Plan(state, flags.OffVariant, flags.Want{Variant: off.Variant}); err != nil {
-		return w, err
+	c, err := source.Plan(state, flags.OffVariant, flags.Want{Variant: off.Variant})
+	if err != nil {
+		return Write{}, err
 	}
-	w.Change.Case = key.Case()
-	body, err := json.Marshal(w.Change)
+	c.Case = key.Case()
+	return h.write(ctx, source, state, c, key, by)
+}
+
+// write makes a change that was planned on state: the intent first, then the write, then what
+// came of it.
+func (h Hand) write(ctx context.Context, source flags.Switch, state flags.State, c flags.Change, key journal.Key, by string) (Write, error) {
+	w := Write{Change: c}
+	body, err := json.Marshal(c)
 	if err != nil {
 		return w, fmt.Errorf("write the intent: %w", err)
 	}
@@ -131,31 +138,51 @@ func (h Hand) Restore(ctx context.Context, source flags.Switch, ref flags.Ref, b
 
 // lastReceipt is the newest write of a flag that was not taken back yet.
 func (h Hand) lastReceipt(ctx context.Context, ref flags.Ref) (flags.Receipt, journal.Action, error) {
-	actions, err := h.Journal.Actions(ctx, journal.ActionFilter{Source: ref.Source, Flag: ref.Key})
+	standing, err := h.Standing(ctx, journal.ActionFilter{Source: ref.Source, Flag: ref.Key})
 	if err != nil {
 		return flags.Receipt{}, journal.Action{}, err
 	}
-	var body []byte
-	var of journal.Action
+	if len(standing) == 0 {
+		return flags.Receipt{}, journal.Action{}, fmt.Errorf("%w: %s", ErrNothingToRestore, ref.Key)
+	}
+	return standing[0].Receipt, standing[0].Action, nil
+}
+
+// A Standing is a write that was not taken back: the newest one of its flag.
+type Standing struct {
+	Ref     flags.Ref
+	Action  journal.Action
+	Receipt flags.Receipt
+	Since   time.Time
+}
+
+// Standing are the writes that f chooses and that were not taken back, newest first: the order
+// in which they can be taken back.
+func (h Hand) Standing(ctx context.Context, f journal.ActionFilter) ([]Standing, error) {
+	actions, err := h.Journal.Actions(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	var out []Standing
 	for _, a := range actions {
+		ref := flags.Ref{Source: a.Source, Key: a.Flag}
 		for _, o := range a.Outcomes {
-			switch {
-			case len(o.Receipt) == 0:
-			case a.Kind == journal.Restore:
-				body = nil
-			default:
-				body, of = o.Receipt, a
+			if len(o.Receipt) == 0 {
+				continue
 			}
+			out = slices.DeleteFunc(out, func(s Standing) bool { return s.Ref == ref })
+			if a.Kind == journal.Restore {
+				continue
+			}
+			var receipt flags.Receipt
+			if err := json.Unmarshal(o.Receipt, &receipt); err != nil {
+				return nil, fmt.Errorf("read the receipt of %s: %w", ref.Key, err)
+			}
+			out = append(out, Standing{ref, a, receipt, o.At})
 		}
 	}
-	var receipt flags.Receipt
-	if body == nil {
-		return receipt, of, fmt.Errorf("%w: %s", ErrNothingToRestore, ref.Key)
-	}
-	if err := json.Unmarshal(body, &receipt); err != nil {
-		return receipt, of, fmt.Errorf("read the receipt of %s: %w", ref.Key, err)
-	}
-	return receipt, of, nil
+	slices.Reverse(out)
+	return out, nil
 }
 
 // Actions are the journal's entries that f chooses. What a crash left without an outcome is
