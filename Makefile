@@ -1,7 +1,7 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build demo test check live bench compare calibrate eval fuzz clean
+.PHONY: build demo test postgres check live bench compare calibrate eval fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
@@ -38,15 +38,25 @@ $(PROMTOOL):
 	cd tools/prometheus && GOFLAGS='-tags=remove_all_sd,netgo' go build -trimpath -o ../../$(PROMTOOL).new github.com/prometheus/prometheus/cmd/promtool
 	mv $(PROMTOOL).new $(PROMTOOL)
 
+# PostgreSQL's programs, with which tests start servers of their own. The one that Debian's
+# package would make and start is not wanted.
+postgres:
+	@command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || { \
+	mkdir -p /etc/postgresql-common/createcluster.d && \
+	echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/no-main-cluster.conf && \
+	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql; } || { \
+	echo 'tests need initdb and postgres; as root: apt-get install -y --no-install-recommends postgresql' >&2; exit 1; }
+
 test:
 	@rm -f .cache/parts
 	$(call part,build,$(MAKE) --no-print-directory build bin/demo)
 	$(call part,prometheus,$(MAKE) --no-print-directory $(PROMETHEUS))
+	$(call part,postgres,$(MAKE) --no-print-directory postgres)
 	$(call part,test,go test -count=1 ./...)
 	$(call part,test-demo,cd demo && go test -count=1 ./...)
 
 # What a change passes before it is committed.
-check: build $(PROMETHEUS)
+check: build $(PROMETHEUS) postgres
 	gofmt -l cmd internal demo | (! grep .)
 	go vet ./... && (cd demo && go vet ./...)
 	go tool -modfile=tools/golangci-lint/go.mod golangci-lint run ./...

@@ -103,7 +103,7 @@ func (s *Server) start(ctx context.Context, binary, config string, flags []strin
 		"--web.listen-address=" + address,
 		"--web.enable-remote-write-receiver",
 	}, flags...)
-	p, err := startProcess(log, binary, args...)
+	p, err := startProcess(log, exec.Command(binary, args...)) //nolint:noctx // ended by kill
 	if err != nil {
 		return err
 	}
@@ -218,9 +218,9 @@ type process struct {
 
 // startProcess runs a program with its output in log. A shell beside it waits for the end
 // of its input, which comes when this process dies however it dies, and kills the program:
-// a test that panics runs no cleanup.
-func startProcess(log *os.File, name string, args ...string) (*process, error) {
-	cmd := exec.Command(name, args...) //nolint:noctx // kill ends it, so that the guard can be stopped first
+// a test that panics runs no cleanup. cmd has no context: kill ends it, so that the guard can
+// be stopped first.
+func startProcess(log *os.File, cmd *exec.Cmd) (*process, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -245,12 +245,15 @@ func startProcess(log *os.File, name string, args ...string) (*process, error) {
 }
 
 // kill ends the child and its guard and waits for both.
-func (p *process) kill() {
+func (p *process) kill() { p.end(syscall.SIGKILL) }
+
+// end is kill with another signal, which the child must not survive.
+func (p *process) end(signal syscall.Signal) {
 	if p.guard != nil {
 		_ = p.guard.Process.Kill() // first: it must not see its input end and shoot a reused pid
 		_ = p.guard.Wait()
 	}
-	_ = p.cmd.Process.Kill() // fails if it has exited, which is what is wanted
+	_ = p.cmd.Process.Signal(signal) // fails if it has exited, which is what is wanted
 	<-p.exited
 }
 
