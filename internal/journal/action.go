@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"time"
 )
 
@@ -76,26 +78,26 @@ func (j *Journal) AppendIntent(ctx context.Context, in Intent) (Intent, error) {
 	}
 	in.At = time.Unix(0, in.At.UnixNano()).UTC()
 	var before *Intent
-	err := j.write(ctx, op, func(tx *sql.Tx) error {
+	err := j.write(ctx, op, func(ctx context.Context, tx *sql.Tx) (entry, error) {
 		if in.Kind == FlagOff {
-			known, err := j.intents(ctx, tx, `WHERE kind = 'flag_off' AND rule = ? AND upgrade_id = ? AND source = ? AND flag = ?`,
+			known, err := j.intents(ctx, tx, `WHERE kind = 'flag_off' AND rule = $1 AND upgrade_id = $2 AND source = $3 AND flag = $4`,
 				in.Rule, in.UpgradeID, in.Source, in.Flag)
 			if err != nil {
-				return j.fault(op, err)
+				return entry{}, j.fault(op, err)
 			}
 			if len(known) > 0 {
 				before = &known[0]
-				return nil
+				return entry{}, nil
 			}
 		}
 		// The sum covers the id, so the id is chosen here. The write lock is held.
 		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) + 1 FROM intent").Scan(&in.ID); err != nil {
-			return j.fault(op, err)
+			return entry{}, j.fault(op, err)
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO intent (id, rule, upgrade_id, source, flag, kind, at_ns, change, by, sum)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 			in.ID, in.Rule, in.UpgradeID, in.Source, in.Flag, string(in.Kind), in.At.UnixNano(), bytesOf(in.Change), in.By, in.sum())
-		return j.fault(op, err)
+		return entry{"intent", in.ID, in.sum()}, j.fault(op, err)
 	})
 	switch {
 	case err != nil:
@@ -112,29 +114,38 @@ func (j *Journal) AppendOutcome(ctx context.Context, intent int64, o Outcome) er
 	if o.Outcome == "" || o.At.IsZero() {
 		return &Error{Path: j.path, Op: op, Err: fmt.Errorf("outcome of action %d lacks its name or its time", intent)}
 	}
-	return j.write(ctx, op, func(tx *sql.Tx) error {
-		known, err := j.intents(ctx, tx, "WHERE id = ?", intent)
+	o.Reason = textOf(o.Reason)
+	return j.write(ctx, op, func(ctx context.Context, tx *sql.Tx) (entry, error) {
+		known, err := j.intents(ctx, tx, "WHERE id = $1", intent)
 		if err != nil {
-			return j.fault(op, err)
+			return entry{}, j.fault(op, err)
 		}
 		if len(known) == 0 {
-			return &NotFound{Path: j.path, What: "action", ID: fmt.Sprint(intent)}
+			return entry{}, &NotFound{Path: j.path, What: "action", ID: fmt.Sprint(intent)}
 		}
 		var id int64
 		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) + 1 FROM outcome").Scan(&id); err != nil {
-			return j.fault(op, err)
+			return entry{}, j.fault(op, err)
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO outcome
 			(id, intent, at_ns, outcome, reason, revision_before, revision_after, receipt, evidence, sum)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 			id, intent, o.At.UnixNano(), o.Outcome, o.Reason, o.RevisionBefore, o.RevisionAfter, bytesOf(o.Receipt), bytesOf(o.Evidence), o.sum(id, intent))
-		return j.fault(op, err)
+		return entry{"outcome", id, o.sum(id, intent)}, j.fault(op, err)
 	})
+}
+
+// textOf is s without what PostgreSQL takes for no text. Words of other programs must not
+// keep an outcome out of the journal.
+func textOf(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // Unresolved returns the intents without an outcome, oldest first: actions that a crash may
 // have cut short. They are resolved by reading the flag.
 func (j *Journal) Unresolved(ctx context.Context) ([]Intent, error) {
+	ctx, cancel := j.within(ctx)
+	defer cancel()
 	out, err := j.intents(ctx, j.db, "WHERE NOT EXISTS (SELECT 1 FROM outcome WHERE outcome.intent = intent.id) ORDER BY id")
 	return out, j.fault("read intents", err)
 }
@@ -150,27 +161,41 @@ type ActionFilter struct {
 // Actions returns actions with their outcomes, oldest first.
 func (j *Journal) Actions(ctx context.Context, f ActionFilter) ([]Action, error) {
 	const op = "read actions"
-	since := int64(-1 << 63)
-	if !f.Since.IsZero() {
-		since = f.Since.UnixNano()
-	}
-	// Intents and outcomes belong to one state of the file.
-	tx, err := j.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	ctx, cancel := j.within(ctx)
+	defer cancel()
+	// Intents and outcomes belong to one state of the journal.
+	tx, err := j.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 	if err != nil {
 		return nil, j.fault(op, err)
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	intents, err := j.intents(ctx, tx, `WHERE (upgrade_id = ?1 OR ?1 = '') AND (source = ?2 OR ?2 = '') AND (flag = ?3 OR ?3 = '')
-		AND at_ns >= ?4 ORDER BY id`, f.UpgradeID, f.Source, f.Flag, since)
+	out, err := j.actions(ctx, tx, `WHERE (upgrade_id = $1 OR $1 = '') AND (source = $2 OR $2 = '') AND (flag = $3 OR $3 = '') AND at_ns >= $4`,
+		f.UpgradeID, f.Source, f.Flag, since(f.Since))
+	return out, j.fault(op, err)
+}
+
+// since is the nanosecond from which a filter chooses; a zero time chooses all.
+func since(at time.Time) int64 {
+	if at.IsZero() {
+		return math.MinInt64
+	}
+	return at.UnixNano()
+}
+
+// actions are the intents that where chooses, oldest first, with their outcomes. An index has
+// no sums, so what decides whether a flag is written is not looked up in one: hence the + 0.
+func (j *Journal) actions(ctx context.Context, q queryer, where string, args ...any) ([]Action, error) {
+	intents, err := j.intents(ctx, q, where+" ORDER BY id", args...)
 	if err != nil {
-		return nil, j.fault(op, err)
+		return nil, err
+	}
+	outcomes, err := j.outcomes(ctx, q, "WHERE intent + 0 IN (SELECT id FROM intent "+where+")", args...)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]Action, len(intents))
 	for i, in := range intents {
-		out[i].Intent = in
-		if out[i].Outcomes, err = j.outcomes(ctx, tx, in.ID); err != nil {
-			return nil, j.fault(op, err)
-		}
+		out[i] = Action{in, outcomes[in.ID]}
 	}
 	return out, nil
 }
@@ -203,26 +228,28 @@ func (j *Journal) intents(ctx context.Context, q queryer, where string, args ...
 	return out, rows.Err()
 }
 
-func (j *Journal) outcomes(ctx context.Context, q queryer, intent int64) ([]Outcome, error) {
-	rows, err := q.QueryContext(ctx, `SELECT id, at_ns, outcome, reason, revision_before, revision_after, receipt, evidence, sum
-		FROM outcome WHERE intent = ? ORDER BY id`, intent)
+// outcomes are those that where chooses, by their intent, in the order in which they were
+// appended.
+func (j *Journal) outcomes(ctx context.Context, q queryer, where string, args ...any) (map[int64][]Outcome, error) {
+	rows, err := q.QueryContext(ctx, `SELECT id, intent, at_ns, outcome, reason, revision_before, revision_after, receipt, evidence, sum
+		FROM outcome `+where+" ORDER BY id", args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	var out []Outcome
+	out := map[int64][]Outcome{}
 	for rows.Next() {
 		var o Outcome
-		var id, at int64
+		var id, intent, at int64
 		var sum []byte
-		if err := rows.Scan(&id, &at, &o.Outcome, &o.Reason, &o.RevisionBefore, &o.RevisionAfter, &o.Receipt, &o.Evidence, &sum); err != nil {
+		if err := rows.Scan(&id, &intent, &at, &o.Outcome, &o.Reason, &o.RevisionBefore, &o.RevisionAfter, &o.Receipt, &o.Evidence, &sum); err != nil {
 			return nil, err
 		}
 		o.At = time.Unix(0, at).UTC()
 		if !bytes.Equal(sum, o.sum(id, intent)) {
 			return nil, j.damaged("read outcomes", fmt.Errorf("outcome %d of action %d is not what was stored", id, intent))
 		}
-		out = append(out, o)
+		out[intent] = append(out[intent], o)
 	}
 	return out, rows.Err()
 }
@@ -243,16 +270,21 @@ func (j *Journal) AppendRecovery(ctx context.Context, r Recovery) error {
 	if r.UpgradeID == "" || r.State == "" || r.At.IsZero() {
 		return &Error{Path: j.path, Op: op, Err: fmt.Errorf("recovery of upgrade %q lacks its upgrade, state or time", r.UpgradeID)}
 	}
-	_, err := j.db.ExecContext(ctx, "INSERT INTO recovery (upgrade_id, state, at_ns, body, sum) VALUES (?, ?, ?, ?, ?)",
-		r.UpgradeID, r.State, r.At.UnixNano(), bytesOf(r.Body), r.sum())
-	return j.fault(op, err)
+	return j.write(ctx, op, func(ctx context.Context, tx *sql.Tx) (entry, error) {
+		var id int64
+		err := tx.QueryRowContext(ctx, "INSERT INTO recovery (upgrade_id, state, at_ns, body, sum) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+			r.UpgradeID, r.State, r.At.UnixNano(), bytesOf(r.Body), r.sum()).Scan(&id)
+		return entry{"recovery", id, r.sum()}, j.fault(op, err)
+	})
 }
 
 // Recoveries returns the states of the recovery of an upgrade, in the order in which they
 // were appended.
 func (j *Journal) Recoveries(ctx context.Context, upgradeID string) ([]Recovery, error) {
 	const op = "read recovery"
-	rows, err := j.db.QueryContext(ctx, "SELECT upgrade_id, state, at_ns, body, sum FROM recovery WHERE upgrade_id = ? ORDER BY id", upgradeID)
+	ctx, cancel := j.within(ctx)
+	defer cancel()
+	rows, err := j.db.QueryContext(ctx, "SELECT upgrade_id, state, at_ns, body, sum FROM recovery WHERE upgrade_id || '' = $1 ORDER BY id", upgradeID) // past the index, as actions
 	if err != nil {
 		return nil, j.fault(op, err)
 	}

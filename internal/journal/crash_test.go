@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,26 +17,30 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/driftwatch/driftwatch/internal/livetest"
 )
 
 // TestMain lets the test binary stand for another process that uses a journal.
 func TestMain(m *testing.M) {
-	if path := os.Getenv("JOURNAL_WRITER"); path != "" {
-		write(path, os.Getenv("JOURNAL_NAME"))
+	if address := os.Getenv("JOURNAL_WRITER"); address != "" {
+		write(place(address), os.Getenv("JOURNAL_NAME"))
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	postgres.Stop()
+	os.Exit(code)
 }
 
 // write opens a journal and appends to it until it is killed, or until 20 times where it has
 // a name. It prints each id after it was kept. It tries the same action every time.
-func write(path, name string) {
+func write(p place, name string) {
 	fail := func(err error) {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	ctx := context.Background()
-	j, err := Open(ctx, path)
+	j, err := p.with(ctx, migrations)
 	if err != nil {
 		fail(err)
 	}
@@ -71,10 +76,10 @@ func write(path, name string) {
 }
 
 // writer starts a process that appends to a journal.
-func writer(t *testing.T, path, name string) (*exec.Cmd, *bufio.Scanner) {
+func writer(t *testing.T, p place, name string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), "JOURNAL_WRITER="+path, "JOURNAL_NAME="+name)
+	cmd.Env = append(os.Environ(), "JOURNAL_WRITER="+string(p), "JOURNAL_NAME="+name)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -90,65 +95,124 @@ func writer(t *testing.T, path, name string) (*exec.Cmd, *bufio.Scanner) {
 // it was told is kept is there, and the journal goes on.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	const seed = 1
-	random := rand.New(rand.NewPCG(seed, 0))
-	path := filepath.Join(t.TempDir(), "driftwatch.db")
-	kept := map[string][]string{}
-	for round := range 8 {
-		cmd, lines := writer(t, path, "")
-		// Killed a moment after so many entries, whatever the speed of the machine: at least 20
-		// of all rounds are outcomes. The first round ends while the journal is being made.
-		entries := round * (9 + random.IntN(6))
-		moment := time.Duration(random.IntN(2000)) * time.Microsecond
-		if entries == 0 {
-			time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
-		}
-		for n := 1; lines.Scan(); n++ {
-			what, id, _ := strings.Cut(lines.Text(), " ")
-			kept[what] = append(kept[what], id)
-			if n == entries {
+	onBoth(t, func(t *testing.T, p place) {
+		const seed = 1
+		random := rand.New(rand.NewPCG(seed, 0))
+		kept := map[string][]string{}
+		for round := range 8 {
+			cmd, lines := writer(t, p, "")
+			// Killed a moment after so many entries, whatever the speed of the machine: at least 20
+			// of all rounds are outcomes. The first round ends while the journal is being made.
+			entries := round * (9 + random.IntN(6))
+			moment := time.Duration(random.IntN(2000)) * time.Microsecond
+			if entries == 0 {
 				time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
 			}
+			for n := 1; lines.Scan(); n++ {
+				what, id, _ := strings.Cut(lines.Text(), " ")
+				kept[what] = append(kept[what], id)
+				if n == entries {
+					time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
+				}
+			}
+			_ = cmd.Wait() // it was killed
+			j, err := p.with(t.Context(), migrations)
+			if err != nil {
+				t.Fatalf("round %d, seed %d: %v", round, seed, err)
+			}
+			check(t, j, kept)
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		_ = cmd.Wait() // it was killed
-		j, err := Open(t.Context(), path)
-		if err != nil {
-			t.Fatalf("round %d, seed %d: %v", round, seed, err)
+		if len(kept["failed:"]) > 0 || len(kept["outcome"]) < 20 {
+			t.Errorf("%d outcomes were kept, and failures are %q", len(kept["outcome"]), kept["failed:"])
 		}
-		check(t, j, kept)
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(kept["failed:"]) > 0 || len(kept["outcome"]) < 20 {
-		t.Errorf("%d outcomes were kept, and failures are %q", len(kept["outcome"]), kept["failed:"])
-	}
-	t.Logf("%d records, %d intents, %d outcomes", len(kept["record"]), len(kept["intent"]), len(kept["outcome"]))
+		t.Logf("%d records, %d intents, %d outcomes", len(kept["record"]), len(kept["intent"]), len(kept["outcome"]))
+	})
 }
 
 // TestKilledAtFirst kills processes around the time at which they make the journal: it is
 // there as a whole or not at all.
 func TestKilledAtFirst(t *testing.T) {
 	t.Parallel()
-	for ms := range 20 {
-		path := filepath.Join(t.TempDir(), "driftwatch.db")
-		cmd, lines := writer(t, path, "")
-		time.AfterFunc(time.Duration(2*ms)*time.Millisecond, func() { _ = cmd.Process.Kill() })
-		kept := map[string][]string{}
-		for lines.Scan() {
-			what, id, _ := strings.Cut(lines.Text(), " ")
-			kept[what] = append(kept[what], id)
-		}
-		_ = cmd.Wait() // it was killed
-		check(t, reopen(t, path), kept)
+	kinds := []struct {
+		name   string
+		place  func(t *testing.T) place
+		rounds int
+		step   time.Duration
+	}{
+		{"sqlite", aFile, 20, 2 * time.Millisecond},
+		{"postgres", func(t *testing.T) place { return place(postgres.Database(t)) }, 10, 6 * time.Millisecond},
+	}
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			for round := range kind.rounds {
+				p := kind.place(t)
+				cmd, lines := writer(t, p, "")
+				time.AfterFunc(time.Duration(round)*kind.step, func() { _ = cmd.Process.Kill() })
+				kept := map[string][]string{}
+				for lines.Scan() {
+					what, id, _ := strings.Cut(lines.Text(), " ")
+					kept[what] = append(kept[what], id)
+				}
+				_ = cmd.Wait() // it was killed
+				check(t, p.open(t), kept)
+			}
+		})
 	}
 }
 
-// check wants the entries that were kept, and SQLite's own opinion.
+// TestServerKilled kills the server of a journal while processes write, again and again:
+// everything that they were told is kept is there when it is back, and nothing twice.
+func TestServerKilled(t *testing.T) {
+	t.Parallel()
+	server := &livetest.Postgres{Durable: true}
+	defer server.Stop()
+	p := place(server.Database(t))
+	kept := map[string][]string{}
+	const rounds, entries = 4, 15
+	for range rounds {
+		cmd, lines := writer(t, p, "")
+		for n := 1; lines.Scan(); n++ {
+			what, id, _ := strings.Cut(lines.Text(), " ")
+			kept[what] = append(kept[what], id)
+			if n == entries {
+				server.Crash()
+			}
+		}
+		_ = cmd.Wait() // it says why it failed on its standard output
+		server.Restart(t)
+		j, err := p.with(t.Context(), migrations)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, j, kept)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(kept["failed:"]) != rounds || len(kept["outcome"]) < rounds*(entries/3-1) {
+		t.Errorf("%d outcomes were kept, and the writers ended with %q", len(kept["outcome"]), kept["failed:"])
+	}
+	for _, words := range kept["failed:"] {
+		if !strings.Contains(words, ErrUnreachable.Error()) {
+			t.Errorf("a writer without its server says %q", words)
+		}
+	}
+}
+
+// check wants the entries that were kept, each once, and SQLite's own opinion.
 func check(t *testing.T, j *Journal, kept map[string][]string) {
 	t.Helper()
-	if got := texts(t, j, "PRAGMA integrity_check"); !slices.Equal(got, []string{"ok"}) {
-		t.Fatalf("integrity check: %v", got)
+	if j.dialect == &inSQLite {
+		if got := texts(t, j, "PRAGMA integrity_check"); !slices.Equal(got, []string{"ok"}) {
+			t.Fatalf("integrity check: %v", got)
+		}
+	}
+	// The server may still be at the last write of a client that is gone; it holds the lock.
+	if err := j.write(t.Context(), "wait", func(context.Context, *sql.Tx) (entry, error) { return entry{}, nil }); err != nil {
+		t.Fatal(err)
 	}
 	for _, id := range kept["record"] {
 		if r, err := j.Record(t.Context(), id); err != nil || string(r.Body) != strings.Repeat(id, 300) {
@@ -160,7 +224,10 @@ func check(t *testing.T, j *Journal, kept map[string][]string) {
 		t.Fatal(err)
 	}
 	intents, resolved := map[string]bool{}, map[string]bool{}
-	for _, a := range actions {
+	for i, a := range actions {
+		if a.ID != int64(i+1) || len(a.Outcomes) > 1 {
+			t.Fatalf("action %d of the list has id %d and %d outcomes", i, a.ID, len(a.Outcomes))
+		}
 		intents[a.By], resolved[a.By] = true, len(a.Outcomes) > 0
 	}
 	for _, by := range kept["intent"] {
@@ -196,27 +263,28 @@ func count(set map[string]bool) int {
 // one of them has the action.
 func TestSideBySide(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "driftwatch.db")
-	kept := map[string][]string{}
-	var commands []*exec.Cmd
-	var outputs []*bufio.Scanner
-	for i := range 4 {
-		cmd, lines := writer(t, path, strconv.Itoa(i)+"-")
-		commands, outputs = append(commands, cmd), append(outputs, lines)
-	}
-	for i, lines := range outputs {
-		for lines.Scan() {
-			what, id, _ := strings.Cut(lines.Text(), " ")
-			kept[what] = append(kept[what], id)
+	onBoth(t, func(t *testing.T, p place) {
+		kept := map[string][]string{}
+		var commands []*exec.Cmd
+		var outputs []*bufio.Scanner
+		for i := range 4 {
+			cmd, lines := writer(t, p, strconv.Itoa(i)+"-")
+			commands, outputs = append(commands, cmd), append(outputs, lines)
 		}
-		if err := commands[i].Wait(); err != nil {
-			t.Errorf("process %d: %v, %v", i, err, kept["failed:"])
+		for i, lines := range outputs {
+			for lines.Scan() {
+				what, id, _ := strings.Cut(lines.Text(), " ")
+				kept[what] = append(kept[what], id)
+			}
+			if err := commands[i].Wait(); err != nil {
+				t.Errorf("process %d: %v, %v", i, err, kept["failed:"])
+			}
 		}
-	}
-	if len(kept["record"]) != 4*20 || len(kept["intent"]) != 1 || len(kept["outcome"]) != 1 {
-		t.Errorf("%d records, intents of %v, outcomes of %v; want 80, one and the same one", len(kept["record"]), kept["intent"], kept["outcome"])
-	}
-	check(t, reopen(t, path), kept)
+		if len(kept["record"]) != 4*20 || len(kept["intent"]) != 1 || len(kept["outcome"]) != 1 {
+			t.Errorf("%d records, intents of %v, outcomes of %v; want 80, one and the same one", len(kept["record"]), kept["intent"], kept["outcome"])
+		}
+		check(t, p.open(t), kept)
+	})
 }
 
 // filled is how many records fill adds to the sample.
@@ -370,6 +438,7 @@ func TestFlippedBytes(t *testing.T) {
 			for i := 0; i < filled && err == nil; i++ {
 				var r Record
 				r, err = j.Record(t.Context(), filler(i).ID)
+				r.Seq = 0 // the sum covers what was appended
 				if err == nil && !reflect.DeepEqual(r, filler(i)) {
 					err = fmt.Errorf("record %s is %+v", filler(i).ID, r)
 				}

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 // A Record is one judgement: its report, and all that the report was computed from.
 type Record struct {
+	Seq       int64 // order of appending, given by the journal
 	ID        string
 	UpgradeID string // "" where no upgrade was found
 	Service   string
@@ -59,25 +61,26 @@ func (j *Journal) PutRecord(ctx context.Context, r Record) error {
 	if r.ID == "" || r.Now.IsZero() {
 		return &Error{Path: j.path, Op: op, Err: fmt.Errorf("record %q lacks its id or its time", r.ID)}
 	}
-	return j.write(ctx, op, func(tx *sql.Tx) error {
+	e := entry{"record", r.ID, r.sum()}
+	return j.write(ctx, op, func(ctx context.Context, tx *sql.Tx) (entry, error) {
 		result, err := tx.ExecContext(ctx, `INSERT INTO record
 			(id, upgrade_id, service, rule_path, now_ns, verdict, exit_code, body, report, sum)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING`,
 			r.ID, r.UpgradeID, r.Service, r.RulePath, r.Now.UnixNano(), r.Verdict, r.ExitCode, bytesOf(r.Body), bytesOf(r.Report), r.sum())
 		if err != nil {
-			return j.fault(op, err)
+			return e, j.fault(op, err)
 		}
 		if n, err := result.RowsAffected(); err != nil || n == 1 {
-			return j.fault(op, err)
+			return e, j.fault(op, err)
 		}
 		var sum []byte
-		if err := tx.QueryRowContext(ctx, "SELECT sum FROM record WHERE id = ?", r.ID).Scan(&sum); err != nil {
-			return j.fault(op, err)
+		if err := tx.QueryRowContext(ctx, "SELECT sum FROM record WHERE id = $1", r.ID).Scan(&sum); err != nil {
+			return e, j.fault(op, err)
 		}
 		if !bytes.Equal(sum, r.sum()) {
-			return &Error{Path: j.path, Op: op, Err: fmt.Errorf("%w: %s", ErrConflict, r.ID)}
+			return e, &Error{Path: j.path, Op: op, Err: fmt.Errorf("%w: %s", ErrConflict, r.ID)}
 		}
-		return nil
+		return e, nil
 	})
 }
 
@@ -93,6 +96,8 @@ func bytesOf(b []byte) []byte {
 // there is none, or several, the error is a *NotFound with the nearest ids.
 func (j *Journal) Record(ctx context.Context, id string) (Record, error) {
 	const op = "read record"
+	ctx, cancel := j.within(ctx)
+	defer cancel()
 	ids, err := j.recordIDs(ctx)
 	if err != nil {
 		return Record{}, j.fault(op, err)
@@ -111,9 +116,9 @@ func (j *Journal) Record(ctx context.Context, id string) (Record, error) {
 	var r Record
 	var now int64
 	var sum []byte
-	err = j.db.QueryRowContext(ctx, `SELECT id, upgrade_id, service, rule_path, now_ns, verdict, exit_code, body, report, sum
-		FROM record WHERE id = ?`, id).
-		Scan(&r.ID, &r.UpgradeID, &r.Service, &r.RulePath, &now, &r.Verdict, &r.ExitCode, &r.Body, &r.Report, &sum)
+	err = j.db.QueryRowContext(ctx, `SELECT seq, id, upgrade_id, service, rule_path, now_ns, verdict, exit_code, body, report, sum
+		FROM record WHERE id = $1`, id).
+		Scan(&r.Seq, &r.ID, &r.UpgradeID, &r.Service, &r.RulePath, &now, &r.Verdict, &r.ExitCode, &r.Body, &r.Report, &sum)
 	if err != nil {
 		return Record{}, j.fault(op, err)
 	}
@@ -162,21 +167,45 @@ func (j *Journal) recordIDs(ctx context.Context) ([]string, error) {
 
 // A RecordFilter chooses records; its zero value chooses all.
 type RecordFilter struct {
-	Service   string // "" = any
-	UpgradeID string // "" = any
-	Limit     int    // at most this many; 0 = no limit
+	Service   string    // "" = any
+	UpgradeID string    // "" = any
+	Verdict   string    // "" = any
+	Since     time.Time // judged as of then or later; zero = any
+	Until     time.Time // judged as of a time before; zero = any
+	Before    Cursor    // those that follow in the list; zero = from its beginning
+	Limit     int       // at most this many; 0 = no limit
 }
+
+// A Cursor is the place of a record in the list of all, which is by Now and, where several
+// were judged as of the same time, by the order in which they were appended. Records that are
+// appended later do not move it.
+type Cursor struct {
+	Now time.Time
+	Seq int64 // from 1
+}
+
+// Cursor is the place of a listed record.
+func (r *Record) Cursor() Cursor { return Cursor{r.Now, r.Seq} }
 
 // Records lists records, newest first, without Body and Report, which Record returns.
 func (j *Journal) Records(ctx context.Context, f RecordFilter) ([]Record, error) {
 	const op = "list records"
-	limit := f.Limit
-	if limit == 0 {
-		limit = -1 // none, to SQLite
+	ctx, cancel := j.within(ctx)
+	defer cancel()
+	until, now, seq, limit := int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64)
+	if !f.Until.IsZero() {
+		until = f.Until.UnixNano()
 	}
-	rows, err := j.db.QueryContext(ctx, `SELECT id, upgrade_id, service, rule_path, now_ns, verdict, exit_code FROM record
-		WHERE (service = ?1 OR ?1 = '') AND (upgrade_id = ?2 OR ?2 = '')
-		ORDER BY now_ns DESC, seq DESC LIMIT ?3`, f.Service, f.UpgradeID, limit)
+	if f.Before.Seq > 0 {
+		now, seq = f.Before.Now.UnixNano(), f.Before.Seq
+	}
+	if f.Limit > 0 {
+		limit = int64(f.Limit)
+	}
+	rows, err := j.db.QueryContext(ctx, `SELECT seq, id, upgrade_id, service, rule_path, now_ns, verdict, exit_code FROM record
+		WHERE (service = $1 OR $1 = '') AND (upgrade_id = $2 OR $2 = '') AND (verdict = $3 OR $3 = '')
+		AND now_ns >= $4 AND now_ns < $5 AND (now_ns < $6 OR (now_ns = $6 AND seq < $7))
+		ORDER BY now_ns DESC, seq DESC LIMIT $8`, f.Service, f.UpgradeID, f.Verdict, since(f.Since), until, now, seq, limit)
 	if err != nil {
 		return nil, j.fault(op, err)
 	}
@@ -185,7 +214,7 @@ func (j *Journal) Records(ctx context.Context, f RecordFilter) ([]Record, error)
 	for rows.Next() {
 		var r Record
 		var now int64
-		if err := rows.Scan(&r.ID, &r.UpgradeID, &r.Service, &r.RulePath, &now, &r.Verdict, &r.ExitCode); err != nil {
+		if err := rows.Scan(&r.Seq, &r.ID, &r.UpgradeID, &r.Service, &r.RulePath, &now, &r.Verdict, &r.ExitCode); err != nil {
 			return nil, j.fault(op, err)
 		}
 		r.Now = time.Unix(0, now).UTC()
