@@ -70,8 +70,10 @@ var ErrAlreadyIntended = errors.New("this action is in the journal already")
 
 // AppendIntent writes an intent and returns it with its ID. If the journal holds a FlagOff
 // with the same key, by whatever process, it returns that one and ErrAlreadyIntended: its
-// outcomes, or the flag itself, tell what became of it.
-func (j *Journal) AppendIntent(ctx context.Context, in Intent) (Intent, error) {
+// outcomes, or the flag itself, tell what became of it. If limits are given and forbid it, the
+// error is a *LimitError; they are looked at while no other process can append. nil is for
+// what a person wants.
+func (j *Journal) AppendIntent(ctx context.Context, in Intent, limits *Limits) (Intent, error) {
 	const op = "append intent"
 	if in.Source == "" || in.Flag == "" || in.At.IsZero() || (in.Kind != FlagOff && in.Kind != Restore) {
 		return Intent{}, &Error{Path: j.path, Op: op, Err: fmt.Errorf("%s of %q lacks its source, flag, kind or time", in.Kind, in.Flag)}
@@ -88,6 +90,11 @@ func (j *Journal) AppendIntent(ctx context.Context, in Intent) (Intent, error) {
 			if len(known) > 0 {
 				before = &known[0]
 				return entry{}, nil
+			}
+		}
+		if limits != nil {
+			if err := j.allowed(ctx, tx, in, limits); err != nil {
+				return entry{}, j.fault(op, err)
 			}
 		}
 		// The sum covers the id, so the id is chosen here. The write lock is held.

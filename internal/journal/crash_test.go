@@ -57,7 +57,7 @@ func write(p place, name string) {
 		if name == "" {
 			in.Flag = id
 		}
-		in, err := j.AppendIntent(ctx, in)
+		in, err := j.AppendIntent(ctx, in, nil)
 		switch {
 		case errors.Is(err, ErrAlreadyIntended):
 			continue

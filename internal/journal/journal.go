@@ -102,7 +102,8 @@ func (j *Journal) within(ctx context.Context) (context.Context, context.CancelFu
 // names itself already, is passed on, and so is the caller's own interrupt.
 func (j *Journal) fault(op string, err error) error {
 	var named *Error
-	if err == nil || errors.As(err, &named) || errors.Is(err, context.Canceled) {
+	var limit *LimitError
+	if err == nil || errors.As(err, &named) || errors.As(err, &limit) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	remedy, reason, words := j.dialect.reasonOf(err)

@@ -102,7 +102,7 @@ func sample(ctx context.Context, j *Journal) error {
 	if err := j.PutRecord(ctx, aRecord("20260311-140210-checkout-api-3fa2-9c01d2e4")); err != nil {
 		return err
 	}
-	in, err := j.AppendIntent(ctx, anIntent())
+	in, err := j.AppendIntent(ctx, anIntent(), nil)
 	if err != nil {
 		return err
 	}
@@ -350,13 +350,13 @@ func TestActions(t *testing.T) {
 	onBoth(t, func(t *testing.T, p place) {
 		j := p.open(t)
 		ctx := t.Context()
-		first, err := j.AppendIntent(ctx, anIntent())
+		first, err := j.AppendIntent(ctx, anIntent(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		again := anIntent()
 		again.At, again.By = instant().Add(time.Hour), "somebody"
-		if got, err := j.AppendIntent(ctx, again); !errors.Is(err, ErrAlreadyIntended) || !reflect.DeepEqual(got, first) {
+		if got, err := j.AppendIntent(ctx, again, nil); !errors.Is(err, ErrAlreadyIntended) || !reflect.DeepEqual(got, first) {
 			t.Errorf("the same action again: %+v, %v; want the first one and ErrAlreadyIntended", got, err)
 		}
 		if unresolved, err := j.Unresolved(ctx); err != nil || !reflect.DeepEqual(unresolved, []Intent{first}) {
@@ -387,12 +387,12 @@ func TestActions(t *testing.T) {
 		} {
 			in := anIntent()
 			change(&in)
-			if _, err := j.AppendIntent(ctx, in); err != nil {
+			if _, err := j.AppendIntent(ctx, in, nil); err != nil {
 				t.Errorf("%+v: %v", in, err)
 			}
 		}
 		for _, in := range []Intent{{}, {Key: anIntent().Key, At: instant(), Kind: "flag_on"}, {Key: anIntent().Key, Kind: FlagOff}} {
-			if _, err := j.AppendIntent(ctx, in); err == nil {
+			if _, err := j.AppendIntent(ctx, in, nil); err == nil {
 				t.Errorf("%+v is taken", in)
 			}
 		}

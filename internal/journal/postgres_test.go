@@ -185,7 +185,7 @@ func TestLeastPrivilege(t *testing.T) {
 	if err := sampleHolds(t.Context(), j); err != nil {
 		t.Errorf("who may only read cannot: %v", err)
 	}
-	_, err := j.AppendIntent(t.Context(), aRestore("nobody"))
+	_, err := j.AppendIntent(t.Context(), aRestore("nobody"), nil)
 	if !errors.Is(err, ErrNotWritable) || !strings.Contains(err.Error(), "permission denied for table intent") {
 		t.Errorf("AppendIntent: %v, want ErrNotWritable", err)
 	}
@@ -402,7 +402,7 @@ func TestLostCommit(t *testing.T) {
 		want func(j *Journal) (int, error) // how many are there
 	}{
 		{"intent", func(j *Journal) error {
-			in, err := j.AppendIntent(context.Background(), anIntent())
+			in, err := j.AppendIntent(context.Background(), anIntent(), nil)
 			if err == nil && in.ID != 1 {
 				err = fmt.Errorf("its id is %d", in.ID)
 			}
@@ -463,13 +463,13 @@ func TestLostCommit(t *testing.T) {
 			direct := p.open(t)
 			j := edited(t, p, func(u *url.URL) { u.Host = w.Addr().String() }).open(t)
 			w.breaks.Store(1)
-			_, err := j.AppendIntent(t.Context(), anIntent())
+			_, err := j.AppendIntent(t.Context(), anIntent(), nil)
 			if !errors.Is(err, ErrUnsure) || !errors.Is(err, ErrUnreachable) {
 				t.Fatalf("AppendIntent: %v, want ErrUnsure and ErrUnreachable", err)
 			}
 			silent(t, err)
 			w.closed.Store(false) // the server is back, and tells what became of it
-			in, err := j.AppendIntent(t.Context(), anIntent())
+			in, err := j.AppendIntent(t.Context(), anIntent(), nil)
 			if deliver != errors.Is(err, ErrAlreadyIntended) || in.ID != 1 {
 				t.Errorf("the same action again: %d, %v", in.ID, err)
 			}
@@ -486,7 +486,7 @@ func TestLostCommit(t *testing.T) {
 func TestTextsOfOtherPrograms(t *testing.T) {
 	onBoth(t, func(t *testing.T, p place) {
 		j := p.open(t)
-		in, err := j.AppendIntent(t.Context(), anIntent())
+		in, err := j.AppendIntent(t.Context(), anIntent(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

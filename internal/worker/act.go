@@ -27,8 +27,18 @@ type pastAction struct {
 	detail  string
 }
 
-// hand writes flags on the clock of Prometheus.
-func (s *session) hand() Hand { return Hand{Journal: s.Journal, Clock: s.present, Log: s.Log} }
+// unprovedAfter is how long a flag that was written and not proved yet keeps all others from
+// being written. A proof takes at most ProveWithin, and a fallen exposure two steps and the
+// range of its expression, which is seldom over five minutes. Longer, and a check that was
+// killed between write and proof holds up every rule; shorter, and two flags may be written
+// before anybody knows what the first one did.
+const unprovedAfter = 10 * time.Minute
+
+// hand writes flags on the clock of Prometheus, within the limits.
+func (s *session) hand() Hand {
+	limits := journal.Limits{PerHour: s.Limits.PerHour, PerDay: s.Limits.PerDay, Cooldown: s.Limits.Cooldown, Unproved: unprovedAfter}
+	return Hand{Journal: s.Journal, Limits: &limits, Clock: s.present, Log: s.Log}
+}
 
 // loadActions reads what driftwatch did about the rule's flags since the upgrade began. That
 // is ours for this upgrade, whatever the upgrade was called then: a time one second off, or
@@ -188,8 +198,7 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 	}
 	switch d.Outcome {
 	case flags.Act:
-		action, err = s.turnOff(ctx, flag, in.State, action)
-		return action, false, err
+		return s.turnOff(ctx, flag, in.State, action)
 	case flags.DryRun:
 		if d.Reason == flags.ReasonApproval {
 			path, err := s.propose(flag, in.State)
@@ -376,32 +385,38 @@ func (s *session) exposure(ctx context.Context, f rule.Flag) *float64 {
 }
 
 // turnOff writes the flag and proves it. From the intent on, an interrupt no longer stops it:
-// a flag is never left in an unknown state.
-func (s *session) turnOff(ctx context.Context, flag int, state flags.State, action report.Action) (report.Action, error) {
+// a flag is never left in an unknown state. again says that only another flag's proof is
+// waited for.
+func (s *session) turnOff(ctx context.Context, flag int, state flags.State, action report.Action) (done report.Action, again bool, err error) {
 	f := s.Rule.Flags[flag]
 	key := journal.Key{Rule: rulePath(s.Rule), UpgradeID: s.in.UpgradeID, Source: f.Source, Flag: f.Key}
 	w, err := s.hand().TurnOff(ctx, s.Switches[f.Source], state, f.Off, key, "driftwatch "+s.Tool)
 	if ctx.Err() != nil && w.At.IsZero() {
-		return action, ctx.Err()
+		return action, false, ctx.Err()
 	}
 	if errors.Is(err, journal.ErrAlreadyIntended) {
 		if err := s.loadActions(ctx); err != nil {
-			return action, err
+			return action, false, err
 		}
 		if a := s.earlier(flag); a != nil {
-			return s.proveAgain(ctx, a), nil
+			return s.proveAgain(ctx, a), false, nil
 		}
+	}
+	if limit, ok := errors.AsType[*journal.LimitError](err); ok {
+		// Another check was faster since the decision: the journal's count is the binding one.
+		action.Outcome, action.Reason, action.Detail = report.Refused, report.Word(flags.ReasonBudget), report.Word(limit.Error())
+		return action, limit.Limit == journal.OneAtATime, nil
 	}
 	past := pastAction{Write: w, flag: flag, outcome: report.WrittenNotVerified}
 	if err != nil && w.Intent.ID == 0 {
 		action.Outcome, action.Detail = report.Failed, report.Word(err.Error())
-		return action, nil
+		return action, false, nil
 	}
 	if err != nil {
 		action.Outcome, action.Detail = report.Failed, report.Word(err.Error())
 		past.outcome, past.detail = report.Failed, err.Error()
 		s.actions = append(s.actions, past)
-		return action, nil
+		return action, false, nil
 	}
 	action.Revision = [2]report.Word{report.Word(w.Receipt.Before.Short()), report.Word(w.Receipt.After.Short())}
 	action.At = report.At(w.At)
@@ -410,7 +425,7 @@ func (s *session) turnOff(ctx context.Context, flag int, state flags.State, acti
 	s.noteWrites()
 	action = s.prove(context.WithoutCancel(ctx), &s.actions[len(s.actions)-1], action)
 	s.Say(s.Progress.Action(action))
-	return action, nil
+	return action, false, nil
 }
 
 // prove looks whether everybody gets the off variant, and whether the exposure fell, and

@@ -30,6 +30,7 @@ const settleAfter = 10 * time.Second
 // stop it. A process that dies in between leaves an intent that Settle resolves by reading.
 type Hand struct {
 	Journal *journal.Journal
+	Limits  *journal.Limits // of what driftwatch does by itself; nil for a person, who has none
 	Clock   func() time.Time
 	Log     *slog.Logger
 }
@@ -44,7 +45,7 @@ type Write struct {
 
 // TurnOff writes the change that turns a flag off for everybody. key names the action in the
 // journal, where it can stand only once. The error wraps one of the flags package where the
-// source refused; nothing is written then. Write holds the intent as soon as there is one.
+// source refused, and is a *journal.LimitError where the limits do; nothing is written then. Write holds the intent as soon as there is one.
 func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.State, off rule.Off, key journal.Key, by string) (Write, error) {
 	c, err := source.Plan(state, flags.OffVariant, flags.Want{Variant: off.Variant})
 	if err != nil {
@@ -74,7 +75,7 @@ func (h Hand) write(ctx context.Context, source flags.Switch, state flags.State,
 		return w, ctx.Err()
 	}
 	ctx = context.WithoutCancel(ctx)
-	intent, err := h.Journal.AppendIntent(ctx, journal.Intent{Key: key, Kind: journal.FlagOff, At: h.Clock(), By: by, Change: body})
+	intent, err := h.Journal.AppendIntent(ctx, journal.Intent{Key: key, Kind: journal.FlagOff, At: h.Clock(), By: by, Change: body}, h.Limits)
 	if errors.Is(err, journal.ErrAlreadyIntended) {
 		return w, fmt.Errorf("another check turns it off: %w", err)
 	}
@@ -119,7 +120,7 @@ func (h Hand) Restore(ctx context.Context, source flags.Switch, ref flags.Ref, b
 		return flags.Receipt{}, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	intent, err := h.Journal.AppendIntent(ctx, journal.Intent{Key: written.Key, Kind: journal.Restore, At: h.Clock(), By: by, Change: written.Change})
+	intent, err := h.Journal.AppendIntent(ctx, journal.Intent{Key: written.Key, Kind: journal.Restore, At: h.Clock(), By: by, Change: written.Change}, nil)
 	if err != nil {
 		return flags.Receipt{}, fmt.Errorf("the intent cannot be journaled, so nothing was written: %w", err)
 	}

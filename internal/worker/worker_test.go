@@ -125,7 +125,7 @@ func intend(t *testing.T, s *session, source *flags.FlagdFile) flags.Change {
 	_, err = s.Journal.AppendIntent(t.Context(), journal.Intent{
 		Key:  journal.Key{Rule: s.Rule.Path, UpgradeID: upgradeID(*s.upgrade, s.Rule), Source: "production", Flag: "new-backoff"},
 		Kind: journal.FlagOff, At: at.Add(20 * time.Minute), Change: body,
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
