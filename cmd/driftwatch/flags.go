@@ -152,8 +152,10 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 // lastActions are the newest writes of every flag by the journal. There are none where there
 // is no journal yet; it is not made for a look.
 func (w *world) lastActions(ctx context.Context) (map[flags.Ref]journal.Action, error) {
-	if _, err := os.Stat(w.journal()); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	if path := w.journalFile(); path != "" {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
 	}
 	j, err := w.openJournal(ctx)
 	if err != nil {

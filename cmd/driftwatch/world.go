@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -57,7 +59,7 @@ func (w *world) configFlag(f *pflag.FlagSet) {
 }
 
 func (w *world) journalFlag(f *pflag.FlagSet) {
-	f.StringVar(&w.journalPath, "journal", "", "the journal, a SQLite `FILE`; default: journal.sqlite of the configuration, or driftwatch.db")
+	f.StringVar(&w.journalPath, "journal", "", "the journal: an SQLite file, or postgres://user@host/database without a password (`FILE|DSN`); default: journal of the configuration, or driftwatch.db")
 }
 
 // loadConfig reads the configuration, or takes the defaults where no file is named and none
@@ -180,12 +182,16 @@ func (w *world) prover(name string) (flags.Prover, error) {
 // is a mistake and not bad luck.
 func (w *world) namedJournal() bool {
 	usual := filepath.Join(filepath.Dir(w.config.Path), config.Default().Journal.SQLite)
-	return w.journalPath != "" || w.config.Journal.SQLite != usual
+	return w.journalPath != "" || w.config.Journal.Postgres != nil || w.config.Journal.SQLite != usual
 }
 
-// journal is the path of the journal. The configuration has been read.
-func (w *world) journal() string {
-	if w.journalPath != "" {
+// journalFile is the path of the journal, "" where it is in a database. The configuration has
+// been read.
+func (w *world) journalFile() string {
+	switch {
+	case isDSN(w.journalPath) || w.journalPath == "" && w.config.Journal.Postgres != nil:
+		return ""
+	case w.journalPath != "":
 		return w.journalPath
 	}
 	return w.config.Journal.SQLite
@@ -195,11 +201,50 @@ func (w *world) openJournal(ctx context.Context) (*journal.Journal, error) {
 	if err := w.loadConfig(); err != nil {
 		return nil, err
 	}
-	j, err := journal.Open(ctx, w.journal())
+	j, err := w.connect(ctx)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
 	return j, nil
+}
+
+// connect opens the journal, in a file or a database.
+func (w *world) connect(ctx context.Context) (*journal.Journal, error) {
+	if path := w.journalFile(); path != "" {
+		return journal.Open(ctx, path)
+	}
+	dsn := w.journalPath
+	err := checkDSN(dsn)
+	if dsn == "" {
+		dsn, err = w.config.Journal.Postgres.DSN(os.LookupEnv)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return journal.OpenPostgres(ctx, dsn)
+}
+
+// isDSN reports whether --journal names a database and no file.
+func isDSN(s string) bool {
+	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://") || strings.Contains(s, "password=")
+}
+
+// checkDSN refuses an address with a password, which everybody on the machine could read in the
+// list of processes. The message does not repeat it.
+func checkDSN(s string) error {
+	const instead = "write postgres://user@host:5432/database and give the password by PGPASSFILE, PGPASSWORD or journal.postgres.dsn_file of the configuration"
+	u, err := url.Parse(s)
+	found := strings.Contains(s, "password=") // sslpassword, too
+	if err == nil && !found {
+		_, found = u.User.Password()
+	}
+	switch {
+	case found:
+		return errors.New("--journal holds a password; " + instead)
+	case err != nil:
+		return errors.New("--journal is an address that is not understood; " + instead)
+	}
+	return nil
 }
 
 // noSuchFlag says that no rule names a flag, and which one was probably meant.

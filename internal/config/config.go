@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
@@ -72,9 +73,36 @@ type OFREP struct {
 	URL string
 }
 
-// A Journal is where records are kept.
+// A Journal is where records are kept: in a file, unless there is a server.
 type Journal struct {
-	SQLite string // path of the file
+	SQLite   string // path of the file
+	Postgres *Postgres
+}
+
+// Postgres is the database of a journal. Exactly one field is set: its DSN, which may hold a
+// password, stands in a file or a variable of its own.
+type Postgres struct {
+	DSNFile string
+	DSNEnv  string // name of the variable
+}
+
+// DSN reads the DSN; getenv looks up a variable. The error does not hold it.
+func (p *Postgres) DSN(getenv func(string) (string, bool)) (string, error) {
+	if p.DSNEnv != "" {
+		dsn, ok := getenv(p.DSNEnv)
+		if !ok || strings.TrimSpace(dsn) == "" {
+			return "", fmt.Errorf("journal.postgres.dsn_env: the variable %s is not set; export it", p.DSNEnv)
+		}
+		return strings.TrimSpace(dsn), nil
+	}
+	text, err := os.ReadFile(p.DSNFile)
+	if err != nil {
+		return "", fmt.Errorf("journal.postgres.dsn_file: %w; check the path and who may read it", err)
+	}
+	if dsn := strings.TrimSpace(string(text)); dsn != "" {
+		return dsn, nil
+	}
+	return "", fmt.Errorf("journal.postgres.dsn_file: %s is empty; write the DSN into it", p.DSNFile)
 }
 
 // Limits bound what driftwatch does by itself, over all rules.
@@ -140,6 +168,9 @@ func Parse(path string, text []byte) (*Config, error) {
 	}
 	c.Journal.SQLite = p.path(c.Journal.SQLite)
 	c.Approval.Plans = p.path(c.Approval.Plans)
+	if c.Journal.Postgres != nil && c.Journal.Postgres.DSNFile != "" {
+		c.Journal.Postgres.DSNFile = p.path(c.Journal.Postgres.DSNFile)
+	}
 	if c.Limits.StopFile != "" {
 		c.Limits.StopFile = p.path(c.Limits.StopFile)
 	}
@@ -309,16 +340,70 @@ func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[s
 }
 
 func (p *parser) journal(v strictyaml.Value, j *Journal) {
+	if refuseDSN(v) {
+		return
+	}
 	m, ok := v.Map()
 	if !ok {
 		return
 	}
 	defer m.Close()
-	m.Refuse("postgres", "a journal in PostgreSQL is not built yet", "write {sqlite: driftwatch.db}")
 	m.Refuse("keep", "pruning the journal is not built yet", "leave it out; everything is kept")
-	if s, ok := m.Get("sqlite").Text(); ok {
+	file, server := m.Get("sqlite"), m.Get("postgres")
+	if file.Given() && server.Given() {
+		server.FailKey("two journals", "keep one of sqlite and postgres")
+		return
+	}
+	if s, ok := file.Text(); ok && !refuseDSN(file) {
 		j.SQLite = s
 	}
+	j.Postgres = postgres(server)
+}
+
+// dsnRemedy is what to write instead of a DSN.
+const dsnRemedy = "write {postgres: {dsn_file: FILE}}, a file with the DSN, or {postgres: {dsn_env: VARIABLE}}"
+
+// refuseDSN records a mistake if v is a DSN, and does not repeat it: it may hold a password.
+func refuseDSN(v strictyaml.Value) bool {
+	if !v.Given() || !strings.Contains(v.Source(), "://") && !strings.Contains(v.Source(), "password=") {
+		return false
+	}
+	v.FailKey(v.Key()+" is a DSN, which may hold a password and does not belong into this file", dsnRemedy)
+	return true
+}
+
+// postgres reads where a DSN is.
+func postgres(v strictyaml.Value) *Postgres {
+	if refuseDSN(v) {
+		return nil
+	}
+	m, ok := v.Map()
+	if !ok {
+		return nil
+	}
+	defer m.Close()
+	if m.Refuse("dsn", "a DSN may hold a password and does not belong into this file", dsnRemedy) {
+		return nil
+	}
+	file, variable := m.Get("dsn_file"), m.Get("dsn_env")
+	switch {
+	case refuseDSN(file) || refuseDSN(variable):
+		return nil
+	case file.Given() == variable.Given():
+		m.Fail("the DSN is not named in exactly one way", dsnRemedy)
+		return nil
+	case file.Given():
+		path, ok := file.Text()
+		if !ok {
+			return nil
+		}
+		return &Postgres{DSNFile: path}
+	}
+	name, ok := variable.Text()
+	if !ok {
+		return nil
+	}
+	return &Postgres{DSNEnv: name}
 }
 
 func (p *parser) limits(v strictyaml.Value, l *Limits) {

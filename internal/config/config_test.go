@@ -59,7 +59,7 @@ func TestExample(t *testing.T) {
 		Rules:       []string{"rules/*.yaml"},
 		FlagSources: map[string]FlagSource{"production": {file}},
 		Verify:      map[string]Verifier{"production": {FlagdFile: file}},
-		Journal:     Journal{"driftwatch.db"},
+		Journal:     Journal{SQLite: "driftwatch.db"},
 		Approval:    Approval{Plans: "plans", Valid: time.Hour},
 		Limits: Limits{
 			1, 3, 6 * time.Hour, "/run/driftwatch/stop",
@@ -141,6 +141,51 @@ limits: {actions_per_hour: 0, cooldown: 0, stop_file: ""}
 	}
 }
 
+func TestJournalInPostgres(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "dsn"), []byte("postgres://driftwatch:hunter2@db/driftwatch\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "empty"), []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	getenv := func(name string) (string, bool) {
+		v, ok := map[string]string{"JOURNAL_DSN": "host=db password=hunter2", "EMPTY": ""}[name]
+		return v, ok
+	}
+	for _, tt := range []struct{ written, want, err string }{
+		{"dsn_file: dsn", "postgres://driftwatch:hunter2@db/driftwatch", ""},
+		{"dsn_env: JOURNAL_DSN", "host=db password=hunter2", ""},
+		{"dsn_file: nothing", "", "journal.postgres.dsn_file: open " + filepath.Join(dir, "nothing") + ": no such file or directory; check the path and who may read it"},
+		{"dsn_file: empty", "", "journal.postgres.dsn_file: " + filepath.Join(dir, "empty") + " is empty; write the DSN into it"},
+		{"dsn_env: EMPTY", "", "journal.postgres.dsn_env: the variable EMPTY is not set; export it"},
+		{"dsn_env: NOWHERE", "", "journal.postgres.dsn_env: the variable NOWHERE is not set; export it"},
+	} {
+		c, err := Parse(filepath.Join(dir, "driftwatch.yaml"), []byte("journal: {postgres: {"+tt.written+"}}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Journal.Postgres.DSN(getenv)
+		if got != tt.want || (err == nil) != (tt.err == "") || (err != nil && err.Error() != tt.err) {
+			t.Errorf("%s: %q, %v; want %q, %s", tt.written, got, err, tt.want, tt.err)
+		}
+	}
+}
+
+// A DSN in the configuration is refused wherever it is put, and not repeated.
+func TestADSNIsNotRepeated(t *testing.T) {
+	const dsn = "'postgres://driftwatch:hunter2@db/driftwatch'"
+	for _, text := range []string{
+		"journal: " + dsn, "journal: {sqlite: " + dsn + "}", "journal: {postgres: " + dsn + "}", "journal: {postgres: {dsn: " + dsn + "}}",
+		"journal: {postgres: {dsn_file: " + dsn + "}}", "journal: {postgres: {dsn_env: " + dsn + "}}", "journal: {postgres: {dsn_file: host=db password=hunter2}}",
+	} {
+		_, err := Parse("c.yaml", []byte(text+"\n"))
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "dsn_env: VARIABLE") {
+			t.Errorf("%s: %v, want the remedy and not the password", text, err)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	const source = "flag_sources: {production: {flagd_file: {path: f.json}}}\n"
 	tests := []struct {
@@ -181,7 +226,9 @@ func TestErrors(t *testing.T) {
 		{"verify another source", source + "verify: {prodction: {ofrep: {url: 'http://h'}}}\n", []string{`c.yaml:2:10: no flag source "prodction"; did you mean "production"? known: production`}},
 		{"verify nothing", source + "verify: {production: {}}\n", []string{`c.yaml:2:22: no way to verify; write {flagd_file: {path: flags.json}} or {ofrep: {url: http://localhost:8016}}`}},
 		{"verify twice", source + "verify: {production: {flagd_file: {path: f}, ofrep: {url: 'http://h'}}}\n", []string{`c.yaml:2:46: two ways to verify one source; keep the one that the application uses`}},
-		{"journal in PostgreSQL", "journal: {postgres: {dsn_file: x}}\n", []string{`c.yaml:1:11: a journal in PostgreSQL is not built yet; write {sqlite: driftwatch.db}`}},
+		{"two journals", "journal: {sqlite: a.db, postgres: {dsn_file: x}}\n", []string{`c.yaml:1:25: two journals; keep one of sqlite and postgres`}},
+		{"no DSN", "journal: {postgres: {}}\n", []string{`c.yaml:1:21: the DSN is not named in exactly one way; write {postgres: {dsn_file: FILE}}, a file with the DSN, or {postgres: {dsn_env: VARIABLE}}`}},
+		{"two DSNs", "journal: {postgres: {dsn_file: x, dsn_env: X}}\n", []string{`c.yaml:1:21: the DSN is not named in exactly one way; write {postgres: {dsn_file: FILE}}, a file with the DSN, or {postgres: {dsn_env: VARIABLE}}`}},
 		{"notify", "notify: [{slack: {url_file: x}}]\n", []string{`c.yaml:1:1: notifications are not built yet; leave notify out; the exit code and -o json can be sent by what runs the check`}},
 		{"web", "web: {listen: ':80', config_file: w.yaml, port: 1}\n", []string{
 			`c.yaml:1:15: web.listen ":80" has no effect: the web pages are not built yet; leave it out`,
