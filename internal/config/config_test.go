@@ -29,7 +29,10 @@ verify:
   production: {flagd_file: {path: flags/payments.json}}
 journal: {sqlite: driftwatch.db}
 act: false
-limits: {actions_per_hour: 1, actions_per_day: 3, cooldown: 6h, stop_file: /run/driftwatch/stop}
+limits:
+  {actions_per_hour: 1, actions_per_day: 3, cooldown: 6h, stop_file: /run/driftwatch/stop, remind_after: 7d,
+   critical: [critical, permanent, kill_switch, entitlement, type=kill-switch, type=permission]}
+approval: {required: false, plans: plans, valid: 1h}
 notify: []
 web: {listen: 127.0.0.1:9465, config_file: ""}
 `
@@ -192,7 +195,7 @@ func TestErrors(t *testing.T) {
 		name, yaml string
 		want       []string
 	}{
-		{"unknown field", "promtheus: {}\n", []string{`c.yaml:1:1: unknown field "promtheus"; did you mean "prometheus"? known: prometheus, rules, flag_sources, verify, journal, act, limits, notify, web`}},
+		{"unknown field", "promtheus: {}\n", []string{`c.yaml:1:1: unknown field "promtheus"; did you mean "prometheus"? known: prometheus, rules, flag_sources, verify, journal, act, approval, limits, notify, web`}},
 		{"all mistakes", "prometheus: {url: 5, read: remote}\nact: yes\n", []string{
 			`c.yaml:1:19: url 5 is a number, not text; put it in quotes: "5"`,
 			`c.yaml:1:28: read "remote" is not one of auto, remote-read, query; known: auto, remote-read, query`,
