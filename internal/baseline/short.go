@@ -119,9 +119,11 @@ type ShortTest struct {
 	Ratio         float64 // post / baseline - 1, in the signal's own unit
 	Low99, High99 float64 // of a gauge: its interval, as wide as that of a single step
 	Bound95       float64 // of a gauge: its one-sided upper bound, likewise
-	// Attainable is the smallest p that this test could have come to: every request after the
-	// upgrade an event, a gauge a hundred times as high.
+	// Attainable is the smallest p above the floors that this test could have come to: every
+	// request after the upgrade an event, a gauge or a retry rate a hundred times as high. 1 if
+	// not even that is above the floors: Capped.
 	Attainable float64
+	Capped     bool
 
 	BeforeValue, AfterValue     float64 // raw, in the signal's own unit
 	BeforeAtLeast, AfterAtLeast float64 // the last bound that the quantile lies beyond; else 0
@@ -365,9 +367,16 @@ func least(floor float64, s rule.Signal) float64 {
 	return max(floor, 1+s.MinimumEffect)
 }
 
-// attainableRise is the rise of a gauge that Attainable is told for. What answers at all does
-// not get slower than that.
+// attainableRise is the rise of a gauge, or of retries per request, that Attainable is told
+// for. What answers at all does not get slower than that.
 const attainableRise = 100
+
+// cap notes whether the most that could have happened is above the floors.
+func (t *ShortTest) cap(above bool) {
+	if !above {
+		t.Capped, t.Attainable = true, 1
+	}
+}
 
 func gaugeFamily(own []ShortSeries, s rule.Signal, before, after []int, all bool) []ShortTest {
 	pre, post := make([][]float64, len(own)), make([][]float64, len(own))
@@ -390,6 +399,7 @@ func gaugeFamily(own []ShortSeries, s rule.Signal, before, after []int, all bool
 		t.Effect = g.shift >= least && g.median*rise >= change
 		if all {
 			t.Attainable = g.pAt(math.Log(attainableRise) / g.sd)
+			t.cap(math.Log(attainableRise) >= least && g.median*(attainableRise-1) >= change)
 			t.BeforeValue, t.AfterValue = meanOf(pre[j]), meanOf(post[j])
 			t.Bound95 = math.Expm1(g.shift + g.sd*studentQuantile(0.95, g.df))
 			half := g.sd * studentQuantile(0.995, g.df)
@@ -431,9 +441,12 @@ func ratioTest(x ShortSeries, s rule.Signal, r countRow, c countTest) ShortTest 
 	t.counted(r, c)
 	t.BeforeValue, t.AfterValue = r.k0/r.n0, r.k1/r.n1
 	// Half an event stands for none, so that a rise from 0 is finite.
-	rise := (r.k1 + 0.5) / (r.n1 + 1) / ((r.k0 + 0.5) / (r.n0 + 1))
-	t.Ratio = rise - 1
-	t.Effect = rise >= least(shortRatioFloor, s) && t.AfterValue-t.BeforeValue >= max(shortRatioChange, s.MinimumChange)
+	rise := func(k1 float64) float64 { return (k1 + 0.5) / (r.n1 + 1) / ((r.k0 + 0.5) / (r.n0 + 1)) }
+	above := func(k1 float64) bool {
+		return rise(k1) >= least(shortRatioFloor, s) && k1/r.n1-t.BeforeValue >= max(shortRatioChange, s.MinimumChange)
+	}
+	t.Ratio, t.Effect = rise(r.k1)-1, above(r.k1)
+	t.cap(above(r.most(r.n1)))
 	return t
 }
 
@@ -481,8 +494,12 @@ func histogramFamily(own []ShortSeries, s rule.Signal, before, after []int) []Sh
 			if is.AtLeast > 0 {
 				reached = is.AtLeast
 			}
-			t.Effect = reached >= least(shortQuantileFloor, s)*was.Value && reached-was.Value >= s.MinimumChange &&
-				rows[j].k1/rows[j].n1-rows[j].k0/rows[j].n0 >= shortShareChange
+			above := func(reached, share float64) bool {
+				return reached >= least(shortQuantileFloor, s)*was.Value && reached-was.Value >= s.MinimumChange &&
+					share-rows[j].k0/rows[j].n0 >= shortShareChange
+			}
+			t.Effect = above(reached, rows[j].k1/rows[j].n1)
+			t.cap(above(own[j].Bounds[len(own[j].Bounds)-1], 1))
 			out = append(out, t)
 		}
 	}
@@ -536,7 +553,7 @@ func shortBound(bounds, cum []float64, level float64, taken int) int {
 // a test of counts to be able to come to a p of level; NaN where no traffic is enough, and for
 // gauges.
 func (t ShortTest) NeedTrials(level float64) float64 {
-	if t.counts == nil {
+	if t.counts == nil || t.Capped {
 		return math.NaN()
 	}
 	for factor := 1.0; factor < 1e4; factor *= 1.1 {

@@ -169,6 +169,47 @@ func TestNeedTrials(t *testing.T) {
 	}
 }
 
+// What can never come above its floors can never be confirmed, whatever its p.
+func TestCappedTestsAttainNothing(t *testing.T) {
+	constant := func(v float64) telemetry.Values { return slices.Repeat(telemetry.Values{v}, 30) }
+	ratio := func(events, trials float64) ShortSeries {
+		return ShortSeries{Endpoint: "e", First: -24, Events: constant(events), Trials: constant(trials)}
+	}
+	for _, c := range []struct {
+		name   string
+		signal rule.Signal
+		series ShortSeries
+		capped int // of the tests, in their order, as bits
+		tests  int
+	}{
+		{"a gauge can rise", rule.Signal{Kind: rule.Gauge, Unit: "s"}, ShortSeries{First: -24, Events: constant(.1)}, 0, 1},
+		// 1 ms is more than 99 times 1 µs.
+		{"a gauge of microseconds cannot rise by 1 ms", rule.Signal{Kind: rule.Gauge, Unit: "s"}, ShortSeries{First: -24, Events: constant(1e-6)}, 1, 1},
+		{"a share of 80 % can rise by 20 %", rule.Signal{Kind: rule.Ratio}, ratio(80, 100), 0, 1},
+		{"a share of 90 % cannot", rule.Signal{Kind: rule.Ratio}, ratio(90, 100), 1, 1},
+		{"retries of 90 % of requests can", rule.Signal{Kind: rule.Ratio}, ratio(150, 100), 0, 1},
+		// 22 of 100 beyond .2, 4 beyond .5: both quantiles lie between bounds, the last of which is 1.
+		{"a histogram can", rule.Signal{Kind: rule.Histogram}, shortHistogram("e", 24, .6, .22, .04, .002), 0, 2},
+		// The 0.95-quantile lies beyond the last bound, the 0.8-quantile at .47: by 10 % it may rise.
+		{"a quantile beyond the last bound cannot", rule.Signal{Kind: rule.Histogram}, shortHistogram("e", 24, .6, .22, .2, .12), 2, 2},
+		// Both do: 21 of 100 requests are beyond 1.
+		{"nor can two", rule.Signal{Kind: rule.Histogram}, shortHistogram("e", 24, .6, .24, .22, .21), 1, 1},
+	} {
+		g := Geometry{Before: 24, FirstLook: 2, Horizon: 6}
+		f := CompareShort([]ShortSeries{c.series}, []rule.Signal{c.signal}, g, 6, .05)
+		if len(f.Tests) != c.tests {
+			t.Errorf("%s: %d tests, want %d", c.name, len(f.Tests), c.tests)
+			continue
+		}
+		for i, x := range f.Tests {
+			capped := c.capped>>i&1 == 1
+			if x.Capped != capped || (x.Attainable == 1) != capped || capped && !math.IsNaN(x.NeedTrials(1e-3)) {
+				t.Errorf("%s, %s: capped %v, attainable %v, needs %v requests, want capped %v", c.name, x.Metric, x.Capped, x.Attainable, x.NeedTrials(1e-3), capped)
+			}
+		}
+	}
+}
+
 func TestNewShortSeries(t *testing.T) {
 	grid := telemetry.Grid{Origin: time.Unix(0, 0), Step: time.Minute, First: -40, Len: 60}
 	row := telemetry.CountRow{Endpoint: "a", Bounds: []float64{.1, math.Inf(1)}, Steps: [][]float64{make([]float64, 60), make([]float64, 60)}}

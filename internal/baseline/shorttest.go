@@ -296,12 +296,22 @@ func (t *countTest) combine(ps []float64) float64 {
 	return math.Pow(worst, g/(1+(g-1)*countShare))
 }
 
-// attainableWith is the p if every trial after were an event, with factor times the traffic.
+// most is how many events n trials after could have come to: every trial one, or retries a
+// hundred times as many a trial as before.
+func (r countRow) most(n float64) float64 {
+	if r.rate {
+		return max(n, attainableRise*n*r.k0/r.n0)
+	}
+	return n
+}
+
+// attainableWith is the p if there had been as many events after as there can be, with factor
+// times the traffic.
 func (t *countTest) attainableWith(factor float64) float64 {
 	ps := make([]float64, len(t.groups))
 	for j, g := range t.groups {
 		n := factor * t.row.trials[g]
-		ps[j] = studentTail(t.row.deviance(n, n, factor)/math.Sqrt(t.phi[j]), t.df)
+		ps[j] = studentTail(t.row.deviance(t.row.most(n), n, factor)/math.Sqrt(t.phi[j]), t.df)
 	}
 	return t.combine(ps)
 }

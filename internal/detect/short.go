@@ -186,7 +186,7 @@ func (f *family) decideShort(r *row, s baseline.ShortFamily, through int) {
 		}
 		return
 	case r.AttainableQ > alpha.Report:
-		r.Verdict, r.Needs = NotEnoughData, f.reachShort(t, alpha.Report/float64(len(s.Tests)))
+		r.Verdict, r.Needs = NotEnoughData, f.reachShort(own, alpha.Report/float64(len(s.Tests)))
 		return
 	case r.AttainableQ > alpha.Act:
 		r.Warnings = append(r.Warnings, CannotBeConfirmedAlone)
@@ -248,10 +248,21 @@ func (f *family) lacksShort(r *row, through int) *Needs {
 	return f.needsHistory()
 }
 
-// reachShort says what t lacks to be able to come to a p of level.
-func (f *family) reachShort(t baseline.ShortTest, level float64) *Needs {
-	if need := t.NeedTrials(level); !math.IsNaN(need) {
-		return &Needs{Of: "requests", Have: t.AfterTrials, Need: need}
+// reachShort says what the tests of a row lack for one of them to be able to come to a p of
+// level: traffic; or, of histograms, bounds that are far enough beyond the baseline.
+func (f *family) reachShort(own []baseline.ShortTest, level float64) *Needs {
+	requests, bounds := (*Needs)(nil), false
+	for _, t := range own {
+		if need := t.NeedTrials(level); !math.IsNaN(need) && (requests == nil || need < requests.Need) {
+			requests = &Needs{Of: "requests", Have: t.AfterTrials, Need: need}
+		}
+		bounds = bounds || t.Capped && t.Bound > 0
+	}
+	switch {
+	case requests != nil:
+		return requests
+	case bounds:
+		return &Needs{Of: "buckets", Have: 0, Need: 1}
 	}
 	return f.needsHistory()
 }

@@ -202,6 +202,23 @@ func TestShortSaysWhatItCannotReach(t *testing.T) {
 	}
 }
 
+// A 0.95-quantile and a 0.8-quantile beyond the last bound cannot rise, whatever happens.
+func TestShortSaysThatBucketsEndTooEarly(t *testing.T) {
+	in := shortScene(0, 0)
+	in.Rule.Signals = []rule.Signal{{Name: "latency", Kind: rule.Histogram, Metric: "s", Quantile: 0.99, Direction: rule.Up, MinimumEffect: 0.1}}
+	for i := range 2 {
+		s := baseline.ShortSeries{Endpoint: telemetry.NewEndpoint(fmt.Sprint("a", i)), First: -24, Bounds: []float64{0.5, 1}}
+		for _, atMost := range []float64{50, 75, 100} {
+			s.Buckets = append(s.Buckets, slices.Repeat(telemetry.Values{atMost}, 27))
+		}
+		in.Short = append(in.Short, s)
+	}
+	r := Judge(in).Rows[0]
+	if r.Verdict != NotEnoughData || r.AttainableQ != 1 || r.Needs == nil || r.Needs.Of != "buckets" {
+		t.Errorf("verdict %v, attainable %v, needs %+v, want that it needs buckets", r.Verdict, r.AttainableQ, r.Needs)
+	}
+}
+
 func TestShortOnlyWithoutHistory(t *testing.T) {
 	in := shortScene(4, 4)
 	raise(&in, 0, 0, 3, 2)
