@@ -109,14 +109,20 @@ var faults = []struct {
 	fault Fault
 	least float64 // bar of power; 0 = none
 }{
-	{AR3, Shape{8, 24, 3}, Fault{1, 1.5}, 0},
-	{AR3, Shape{8, 24, 3}, Fault{1, 2}, 0},
-	{AR3, Shape{8, 24, 3}, Fault{1, 3}, .8},
-	{AR3, Shape{33, 24, 2}, Fault{1, 2}, 0},
-	{AR3, Shape{33, 24, 2}, Fault{10, 1.5}, .8},
-	{AR3, Shape{30, 8, 2}, Fault{9, 2}, .8},
-	{Requests, Shape{32, 30, 8}, Fault{1, 2}, 0},
-	{Requests, Shape{32, 30, 8}, Fault{1, 3}, .4},
+	{AR3, Shape{8, 24, 3}, Fault{1, 1.5, false}, 0},
+	{AR3, Shape{8, 24, 3}, Fault{1, 2, false}, 0},
+	{AR3, Shape{8, 24, 3}, Fault{1, 3, false}, .8},
+	{AR3, Shape{33, 24, 2}, Fault{1, 2, false}, 0},
+	{AR3, Shape{33, 24, 2}, Fault{10, 1.5, false}, .8},
+	{AR3, Shape{30, 8, 2}, Fault{9, 2, false}, .8},
+	{Requests, Shape{32, 30, 8}, Fault{1, 2, false}, 0},
+	{Requests, Shape{32, 30, 8}, Fault{1, 3, false}, .4},
+	{AR3, Shape{8, 24, 3}, Fault{1, 2, true}, 0},
+	{AR3, Shape{33, 24, 2}, Fault{1, 2, true}, 0},
+	{AR3, Shape{33, 24, 2}, Fault{10, 1.5, true}, .8},
+	{AR3, Shape{30, 8, 2}, Fault{9, 2, true}, 0},
+	{Requests, Shape{32, 30, 8}, Fault{1, 2, true}, 0},
+	{Requests, Shape{32, 30, 8}, Fault{1, 3, true}, .4},
 }
 
 // Calibrate simulates and returns the table.
@@ -163,6 +169,9 @@ func Calibrate(p Plan) []Figure {
 	t.coverage(nulls)
 	for i, f := range faults {
 		name := fmt.Sprintf("power at 0.05, x%g in %d of %d, %d before, %d after, %s", f.fault.Factor, f.fault.Endpoints, f.shape.Endpoints, f.shape.Before, f.shape.After, f.world)
+		if f.fault.Early {
+			name += ", early"
+		}
 		t.power(name, power[i], f.least)
 	}
 	return t.figures

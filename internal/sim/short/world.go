@@ -49,6 +49,16 @@ var (
 type Fault struct {
 	Endpoints int
 	Factor    float64 // of latency; 1 = none
+	// Early: a random part of the last step before holds it, too. A scrape that shows the new
+	// version also brings what it has served since the scrape before.
+	Early bool
+}
+
+// mixed is by how much a log quantile rises when a share of the requests is slower by a
+// factor, of latencies whose tail is a power law.
+func mixed(share, factor float64) float64 {
+	const exponent = 3
+	return math.Log(1-share+share*math.Pow(factor, exponent)) / exponent
 }
 
 // A Case is one upgrade.
@@ -136,6 +146,14 @@ func (d draw) spikes(rate float64) []float64 {
 	return x
 }
 
+// early is the part of the last step before that a fault is in.
+func (d draw) early(f Fault) float64 {
+	if !f.Early {
+		return 0
+	}
+	return d.rng.Float64()
+}
+
 func (d draw) gauges(w World, f Fault) []baseline.ShortSeries {
 	rho, innovation, spread, tail := .3, d.rng.NormFloat64, .15, .5
 	switch w {
@@ -154,6 +172,7 @@ func (d draw) gauges(w World, f Fault) []baseline.ShortSeries {
 	case Drift:
 		shared = d.walk(.02)
 	}
+	early := d.early(f)
 	out := make([]baseline.ShortSeries, d.Endpoints)
 	for e := range out {
 		level := d.uniform(math.Log(.005), 0)
@@ -171,6 +190,9 @@ func (d draw) gauges(w World, f Fault) []baseline.ShortSeries {
 			y := level + sd*(math.Sqrt(.6)*own[i]+math.Sqrt(.4)*common[i]) + shared[i] + beside[i]
 			if i >= d.Before && e < f.Endpoints {
 				y += math.Log(f.Factor)
+			}
+			if i == d.Before-1 && e < f.Endpoints {
+				y += mixed(early, f.Factor)
 			}
 			if w == Bucket {
 				y = math.Round(y/math.Log(2.2))*math.Log(2.2) + .01*d.rng.NormFloat64()
@@ -232,6 +254,7 @@ func (d draw) histograms(w World, f Fault) []baseline.ShortSeries {
 	if w == RequestsSpikes {
 		shared = d.spikes(1. / 40)
 	}
+	early := d.early(f)
 	out := make([]baseline.ShortSeries, d.Endpoints)
 	for e := range out {
 		mu := d.uniform(math.Log(.01), math.Log(.5))
@@ -262,6 +285,9 @@ func (d draw) histograms(w World, f Fault) []baseline.ShortSeries {
 				y := at + .5*d.rng.NormFloat64()
 				if d.rng.Float64() < share {
 					y += 1.5
+				}
+				if early > 0 && i == d.Before-1 && faulty[e] && d.rng.Float64() < early {
+					y += math.Log(f.Factor)
 				}
 				latency := math.Exp(y)
 				for b := range s.Buckets {

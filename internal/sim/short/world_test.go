@@ -85,6 +85,15 @@ func TestFaultsAreWhereTheyBelong(t *testing.T) {
 			}
 		}
 	}
+	for i, v := range []float64{mixed(0, 2), mixed(.5, 2), mixed(1, 2)} {
+		if want := []float64{0, math.Log(4.5) / 3, math.Log(2)}[i]; math.Abs(v-want) > 1e-12 { // (1 + 2^3)/2 = 4.5
+			t.Errorf("half a step of x2, and none, and all: %v, want %v", v, want)
+		}
+	}
+	early := newCase(rand.New(rand.NewPCG(3, 3)), AR3, Shape{8, 24, 3}, Fault{1, 1000, true})
+	if v := early.Series[0].Events; !(v[22] < 10 && v[23] > 10 && v[24] > 10) {
+		t.Errorf("x1000 that began within step -1: %v, %v, %v in steps -2, -1 and 0", v[22], v[23], v[24])
+	}
 	slow := newCase(rand.New(rand.NewPCG(3, 3)), Requests, shape, Fault{Endpoints: 1, Factor: 3})
 	calm := newCase(rand.New(rand.NewPCG(3, 3)), Requests, shape, Fault{})
 	changed := map[int]bool{}
