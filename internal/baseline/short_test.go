@@ -79,6 +79,63 @@ func TestGuardVetoesWhatHappensWithoutAnUpgrade(t *testing.T) {
 	}
 }
 
+// The last step before the upgrade may hold some of it, and is compared only where there are few.
+func TestTheLastStepBeforeIsLeftOut(t *testing.T) {
+	for _, c := range []struct {
+		steps  int
+		want   bool // it matters
+		places int  // of three steps, inside what is compared
+	}{{19, true, 17}, {20, false, 17}, {24, false, 21}} {
+		series := make([]ShortSeries, 3)
+		for e := range series {
+			s := ShortSeries{Endpoint: telemetry.NewEndpoint(string(rune('a' + e))), First: -c.steps}
+			for i := range c.steps + 3 {
+				s.Events = append(s.Events, 0.1*(1+0.01*float64((i*(e+3))%5)))
+			}
+			series[e] = s
+		}
+		g := Geometry{Before: c.steps, FirstLook: 2, Horizon: 3}
+		signals := []rule.Signal{{Kind: rule.Gauge, Unit: "s"}}
+		quiet := CompareShort(series, signals, g, 3, 1)
+		series[0].Events = slices.Clone(series[0].Events)
+		series[0].Events[c.steps-1] *= 5
+		loud := CompareShort(series, signals, g, 3, 1)
+		if quiet.Before != c.steps || loud.Before != c.steps {
+			t.Errorf("%d and %d steps before, want %d", quiet.Before, loud.Before, c.steps)
+		}
+		if got := quiet.Tests[0].Z != loud.Tests[0].Z; got != c.want {
+			t.Errorf("of %d steps the last one matters: %v, want %v", c.steps, got, c.want)
+		}
+		if loud.Guard.Places != c.places {
+			t.Errorf("of %d steps the guard looks at %d places, want %d", c.steps, loud.Guard.Places, c.places)
+		}
+	}
+}
+
+func TestLacksWhatIsCompared(t *testing.T) {
+	requests := func(before float64) ShortSeries {
+		s := ShortSeries{Endpoint: "e", First: -24, Events: make(telemetry.Values, 27), Trials: make(telemetry.Values, 27)}
+		s.Trials[0], s.Trials[22], s.Trials[23] = 1, before, 100
+		for i := 24; i < 27; i++ {
+			s.Trials[i] = 2
+		}
+		return s
+	}
+	signal := rule.Signal{Kind: rule.Ratio}
+	for _, c := range []struct {
+		before float64
+		of     string
+		have   float64
+	}{{6, "requests", 7}, {7, "", 0}} {
+		s := requests(c.before)
+		f := CompareShort([]ShortSeries{s}, []rule.Signal{signal}, Geometry{Before: 24, FirstLook: 2, Horizon: 3}, 3, .05)
+		of, have, _ := f.Lacks(s, signal)
+		if of != c.of || have != c.have || (len(f.Tests) == 0) != (c.of != "") {
+			t.Errorf("%v requests in step -2: lacks %v %s, %d tests, want %v %s", c.before, have, of, len(f.Tests), c.have, c.of)
+		}
+	}
+}
+
 func TestGuardNeedsRoom(t *testing.T) {
 	series, signals, g := goldenFamily()
 	g.Before = 6

@@ -26,9 +26,9 @@ const (
 	veryShort = 12
 	// ActShortBefore, ActShortLevel: from how many steps before the upgrade, and up to which
 	// family p, a judgement without history may be acted on, if the rule allows it at all. At
-	// 0.01, with the guard, 1.9 % of upgrades that changed nothing are called regressed, and
+	// 0.01, with the guard, 2.0 % of upgrades that changed nothing are called regressed, and
 	// 10 % in the worst of the simulated worlds. (docs/statistics.md, "Short history")
-	ActShortBefore = 20
+	ActShortBefore = baseline.LongShortBefore
 	ActShortLevel  = 0.01
 )
 
@@ -147,7 +147,7 @@ func (f *family) decideShort(r *row, s baseline.ShortFamily, through int) {
 		}
 	}
 	if len(own) == 0 {
-		r.Verdict, r.Needs = NotEnoughData, f.lacksShort(r, through)
+		r.Verdict, r.Needs = NotEnoughData, f.lacksShort(r, s)
 		return
 	}
 	slices.SortFunc(own, func(a, b baseline.ShortTest) int { return compareMetrics(a.Metric, b.Metric) })
@@ -228,12 +228,12 @@ func (r *row) showShort(t baseline.ShortTest) {
 }
 
 // lacksShort says why nothing of r can be tested.
-func (f *family) lacksShort(r *row, through int) *Needs {
+func (f *family) lacksShort(r *row, family baseline.ShortFamily) *Needs {
 	for _, s := range f.in.Short {
 		if s.Endpoint != r.Endpoint || s.Signal != r.Signal {
 			continue
 		}
-		switch of, have, need := f.untilWrite(s).Lacks(r.signal, f.in.Geometry, through); of {
+		switch of, have, need := family.Lacks(f.untilWrite(s), r.signal); of {
 		case "":
 		case "history":
 			return f.needsHistory()
