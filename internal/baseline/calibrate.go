@@ -34,10 +34,8 @@ func Calibrate(t telemetry.Track, g Geometry, exclude [][2]int) Calibration {
 // difference as a second covariate. Where t is one of them, the mean is that of the others. A
 // nil c, or one that leaves fewer than 60 placebos, gives no Against.
 func (c *Controls) Calibrate(t telemetry.Track, g Geometry, exclude [][2]int) Calibration {
-	l := newLedger(t)
-	out := l.describe(t, g)
-	l.setBlock(out.Block)
-	p := newPaths(l, g, exclude)
+	m := c.begin(t, g, exclude)
+	out, p := m.description, m.paths
 	if out.Placebos = p.valid; p.valid == 0 {
 		return out
 	}

@@ -126,49 +126,47 @@ type gates struct {
 	newest         int // steps that Jp looks at
 	far, near, end float64
 	post           stat.Trimmed
+	window         stat.Sample // of mean, kept for its memory
 }
 
 func newGates(l *ledger, g Geometry) *gates {
 	end := -g.Gap
 	newest := max(1, g.Before/lastShare)
-	return &gates{
-		l: l, from: g.Guard, upTo: g.Guard, newest: newest, post: stat.NewTrimmed(trim),
-		far:  l.mean(g.BaselineStart(), g.BaselineStart()+int(farShare*float64(g.Before))),
-		near: l.mean(end-max(1, g.Before/nearShare), end),
-		end:  l.mean(end-newest, end),
-	}
+	x := &gates{l: l, from: g.Guard, upTo: g.Guard, newest: newest, post: stat.NewTrimmed(trim)}
+	x.far = x.mean(g.BaselineStart(), g.BaselineStart()+int(farShare*float64(g.Before)))
+	x.near = x.mean(end-max(1, g.Before/nearShare), end)
+	x.end = x.mean(end-newest, end)
+	return x
 }
 
 // at returns the gates at look t; looks must come in order. NaN where a window tells nothing
 // or nothing moved.
 func (g *gates) at(t int) (j10, j5, jp float64) {
-	for _, r := range g.l.stepRates(g.upTo, t) {
-		g.post.Add(r)
-	}
+	g.l.stepRates(g.upTo, t, g.post.Add)
 	g.upTo = t
 	post := g.post.Mean()
 	move := post - g.far
 	if math.Abs(move) < leastMove {
 		return math.NaN(), math.NaN(), math.NaN()
 	}
-	last := g.l.mean(max(g.from, t-g.newest), t)
+	last := g.mean(max(g.from, t-g.newest), t)
 	return (post - g.near) / move, (post - g.end) / move, (last - g.far) / move
 }
 
 // mean is the trimmed mean of the log rates of the single steps [from, to).
-func (l *ledger) mean(from, to int) float64 {
-	return stat.TrimmedMean(l.stepRates(from, to), trim)
+func (g *gates) mean(from, to int) float64 {
+	g.window.Reset()
+	g.l.stepRates(from, to, g.window.Add)
+	return g.window.TrimmedMean(trim)
 }
 
-// stepRates are the log rates of the single steps [from, to) that tell one.
-func (l *ledger) stepRates(from, to int) []float64 {
-	rates := make([]float64, 0, max(0, to-from))
+// stepRates calls use for the log rates of the single steps [from, to) that tell one.
+func (l *ledger) stepRates(from, to int, use func(float64)) {
 	for i := l.clip(from); i < l.clip(to); i++ {
 		if r := l.rate(i, i+1); !math.IsNaN(r) {
-			rates = append(rates, r)
+			use(r)
 		}
 	}
-	return rates
 }
 
 // bodyQuantile is what the body metric is reported at: the bound nearest 20 % exceedance.

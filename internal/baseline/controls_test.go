@@ -233,6 +233,52 @@ func TestLooksAgainstControls(t *testing.T) {
 }
 
 // The memory of a calibration that has both adjustments, in one family of ten.
+// What NewControls computed of a member is what Calibrate computes of it, and is taken for
+// nothing else: not for another geometry, other exclusions or other values.
+func TestMembersAreCalibratedOnce(t *testing.T) {
+	tracks := make([]telemetry.Track, 4)
+	for i := range tracks {
+		tracks[i] = fixture()
+		tracks[i].Endpoint = telemetry.NewEndpoint(fmt.Sprint(i))
+		for k := range tracks[i].Events {
+			tracks[i].Events[k] += float64((k * (i + 3)) % 7)
+		}
+	}
+	shorter, other := hourly, tracks[0]
+	shorter.History -= 1440
+	other.Events = slices.Clone(other.Events)
+	other.Events[5000] += 100
+	exclude := [][2]int{{-3000, -2000}}
+	for _, tt := range []struct {
+		name    string
+		track   telemetry.Track
+		g       Geometry
+		exclude [][2]int
+		kept    bool
+	}{
+		{"the same", tracks[0], hourly, nil, true},
+		{"another history", tracks[0], shorter, nil, false},
+		{"exclusions", tracks[0], hourly, exclude, false},
+		{"other values", other, hourly, nil, false},
+	} {
+		controls := NewControls(tracks, hourly, nil)
+		kept := controls.made[tt.track.Endpoint]
+		got, want := controls.begin(tt.track, tt.g, tt.exclude), newMade(tt.track, tt.g, tt.exclude)
+		if (got == kept) != tt.kept || kept == nil {
+			t.Errorf("%s: what was kept is taken: %t, want %t", tt.name, got == kept, tt.kept)
+		}
+		if fmt.Sprint(got.description, *got.paths) != fmt.Sprint(want.description, *want.paths) {
+			t.Errorf("%s: not what a calibration begins with", tt.name)
+		}
+		if len(controls.made) != 3 {
+			t.Errorf("%s: %d members are kept, want the 3 that were not asked for", tt.name, len(controls.made))
+		}
+		if controls.Forget(); len(controls.made) != 0 {
+			t.Errorf("%s: %d members are kept after all", tt.name, len(controls.made))
+		}
+	}
+}
+
 func BenchmarkCalibrateAgainstControls(b *testing.B) {
 	tracks := make([]telemetry.Track, 6)
 	for i := range tracks {

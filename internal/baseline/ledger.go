@@ -151,7 +151,7 @@ func (s span) load() float64 { return logOf((s.trials + 1) / float64(s.covered))
 // addBlocks puts the log rates of the whole blocks of [from, to) into x, beginning with block
 // number done, and returns how many there are now.
 func (l *ledger) addBlocks(x *stat.Trimmed, from, to, done int) int {
-	for blocks := (to - from) / l.block; done < blocks; done++ {
+	for ; from+(done+1)*l.block <= to; done++ {
 		if i := from + done*l.block - l.first; i >= 0 && i < len(l.rates) && l.rates[i] == l.rates[i] {
 			x.Add(l.rates[i])
 		}
@@ -174,6 +174,8 @@ type pair struct {
 	sums      float64 // log rate of the reference's sums
 	refLoad   float64
 	before    stat.Sample  // blocks of the reference
+	left      stat.Sample  // those of the last reference that are not in this one
+	came      stat.Sample  // those of this one that were not in the last
 	after     stat.Trimmed // blocks of the post window
 }
 
@@ -183,14 +185,17 @@ func newPair(l *ledger) *pair {
 
 // refer sets the window that the next points are differences to.
 func (p *pair) refer(from, to int) {
+	old := p.reference
 	p.reference = p.span(from, to)
 	p.trimmed, p.sums, p.refLoad = math.NaN(), math.NaN(), math.NaN()
 	if p.block <= trimBlock {
-		p.before.Reset()
-		for i := from - p.first; i+p.block <= to-p.first; i += p.block {
-			if i >= 0 && i < len(p.rates) && p.rates[i] == p.rates[i] {
-				p.before.Add(p.rates[i])
-			}
+		moved := from - old.from
+		if moved > 0 && from < old.to && moved == to-old.to && moved%p.block == 0 && (to-from)%p.block == 0 {
+			p.collect(&p.left, old.from, from)
+			p.collect(&p.came, old.to, to)
+			p.before.Replace(p.left, p.came)
+		} else {
+			p.collect(&p.before, from, to)
 		}
 		if p.before.Len() >= fewBlocks {
 			p.trimmed = p.before.TrimmedMean(trim)
@@ -198,6 +203,16 @@ func (p *pair) refer(from, to int) {
 	}
 	if p.reference.told > 0 {
 		p.sums, p.refLoad = p.reference.rawRate(), p.reference.load()
+	}
+}
+
+// collect fills x with the log rates of the whole blocks of [from, to).
+func (p *pair) collect(x *stat.Sample, from, to int) {
+	x.Reset()
+	for i := from - p.first; i+p.block <= to-p.first; i += p.block {
+		if i >= 0 && i < len(p.rates) && p.rates[i] == p.rates[i] {
+			x.Add(p.rates[i])
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ func TrimmedMean(x []float64, trim float64) float64 {
 // window that gains one value at every look costs no sort. The zero value is empty. It must
 // not be given NaN, which has no place in an order.
 type Sample struct {
-	sorted []float64
+	sorted, spare []float64
 }
 
 // Reset empties s and keeps its memory.
@@ -33,7 +33,30 @@ func (s *Sample) Reset() { s.sorted = s.sorted[:0] }
 func (s *Sample) Len() int { return len(s.sorted) }
 
 // Add puts v into s.
-func (s *Sample) Add(v float64) { s.sorted = insert(s.sorted, v) }
+func (s *Sample) Add(v float64) {
+	s.sorted = append(s.sorted, v)
+	settle(s.sorted)
+}
+
+// Replace takes the values of out, which are in s, away from it, and puts those of in there.
+// A window that moves on by a third takes 40 comparisons and a copy instead of 60 insertions.
+func (s *Sample) Replace(out, in Sample) {
+	left, came := out.sorted, in.sorted
+	x := s.spare[:0]
+	for _, v := range s.sorted {
+		if len(left) > 0 && left[0] == v {
+			left = left[1:]
+			continue
+		}
+		for len(came) > 0 && came[0] < v {
+			x = append(x, came[0])
+			came = came[1:]
+		}
+		x = append(x, v)
+	}
+	x = append(x, came...)
+	s.sorted, s.spare = x, s.sorted
+}
 
 // TrimmedMean is TrimmedMean of the values in s.
 func (s *Sample) TrimmedMean(trim float64) float64 {

@@ -80,6 +80,28 @@ func TestSampleGrows(t *testing.T) {
 	}
 }
 
+// A window that moves on holds what a new one would: by hand, with ties and both ends.
+func TestSampleReplace(t *testing.T) {
+	sample := func(x ...float64) (s Sample) {
+		for _, v := range x {
+			s.Add(v)
+		}
+		return s
+	}
+	s := sample(3, 1, 2, 2, 5)
+	for _, tt := range []struct{ out, in, want Sample }{
+		{sample(2, 5), sample(2, 0), sample(0, 1, 2, 2, 3)},
+		{sample(0, 2, 2), sample(9, 7, 1), sample(1, 1, 3, 7, 9)},
+		{sample(), sample(4), sample(1, 1, 3, 4, 7, 9)},
+		{sample(1, 1, 3, 4, 7, 9), sample(), sample()},
+		{sample(), sample(2, 1), sample(1, 2)},
+	} {
+		if s.Replace(tt.out, tt.in); !slices.Equal(s.sorted, tt.want.sorted) {
+			t.Errorf("without %v and with %v: %v, want %v", tt.out.sorted, tt.in.sorted, s.sorted, tt.want.sorted)
+		}
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	tests := []struct {
 		x    []float64

@@ -27,7 +27,8 @@ func (t *Trimmed) Len() int { return len(t.sorted) }
 
 // Add puts v into t.
 func (t *Trimmed) Add(v float64) {
-	t.sorted = insert(t.sorted, v)
+	t.sorted = append(t.sorted, v) // in place: to hand the slice around costs a write barrier
+	settle(t.sorted)
 	x := t.sorted
 	m, k := len(x), t.cut
 	// With as many left out as before, the kept ones gain v, or the one that v pushed in.
@@ -46,16 +47,15 @@ func (t *Trimmed) Mean() float64 {
 	return t.sum / float64(len(t.sorted)-2*t.cut)
 }
 
-// insert puts v into sorted, which is in ascending order. Inserting from the end beats a
-// binary search and a copy on the 60 values of a window.
-func insert(sorted []float64, v float64) []float64 {
-	sorted = append(sorted, v)
-	i := len(sorted) - 1
-	for ; i > 0 && sorted[i-1] > v; i-- {
-		sorted[i] = sorted[i-1]
+// settle moves the last value of x to its place among the others, which are in ascending
+// order. Going down from the end beats a binary search and a copy on the 60 values of a window.
+func settle(x []float64) {
+	i := len(x) - 1
+	v := x[i]
+	for ; i > 0 && x[i-1] > v; i-- {
+		x[i] = x[i-1]
 	}
-	sorted[i] = v
-	return sorted
+	x[i] = v
 }
 
 func checkTrim(trim float64) {

@@ -214,6 +214,9 @@ func (s *session) calibrate(tracks []telemetry.Track) {
 		out[i] = s.history.controls[key{signal: t.Signal, metric: t.Metric}].Calibrate(t, s.in.Geometry, s.history.excluded)
 		out[i].AddRestarts(t, s.in.Geometry, s.history.kept, s.history.excluded)
 	})
+	for _, c := range s.history.controls {
+		c.Forget()
+	}
 	s.history.calibrations = append(s.history.calibrations, out...)
 }
 
