@@ -25,7 +25,7 @@ type Row struct {
 	Figure    string
 	Value     float64
 	Low, High float64 // 95 % interval
-	Unit      string  // "%" or "min", "ms"
+	Unit      string  // "%", "min", "ms", "µs" or "s"
 	Of        string  // how many, in how many clusters
 	Limit     string  // "" where it is only published
 	State     State
@@ -157,6 +157,9 @@ func Tables(o Options, results map[string]Result) []Row {
 		if o.wants(bar) {
 			t := &table{bar: bar}
 			fill[bar](t, records)
+			if bar == "S11" {
+				t.familyCost(results["50 rps"].times)
+			}
 			rows = append(rows, t.out...)
 		}
 	}

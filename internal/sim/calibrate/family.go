@@ -17,7 +17,8 @@ import (
 
 const (
 	servicesPerFamily = 20
-	behind            = 5 // endpoints of a service behind the flag; the others are its controls
+	familySize        = 200 // endpoints
+	behind            = 5   // endpoints of a service behind the flag; the others are its controls
 	horizon           = 60
 	// windowEnd is the last minute of a window: an alarm at the horizon, and another horizon in
 	// which a recovery is watched.
@@ -78,6 +79,7 @@ type family struct {
 	geometry baseline.Geometry
 	members  []*member
 	pools    map[poolKey][]float64
+	times    times
 }
 
 type poolKey struct {
@@ -92,11 +94,15 @@ func newFamily(w sim.World, n, services int) *family {
 	f := &family{pools: map[poolKey][]float64{}}
 	for i := range services {
 		number := n*services + i
+		begun := time.Now()
 		s := w.Service(number)
+		f.times.Drawing += time.Since(begun).Seconds()
 		deploys := w.Deploys()
 		m := &member{service: s, at: deploys[number%len(deploys)], seen: map[string]*outcome{}}
 		f.geometry = baseline.NewGeometry(ruleOf(false).Windows, s.Upgrade(m.at))
+		begun = time.Now()
 		m.calibrate(f.geometry)
+		f.times.Calibrating += time.Since(begun).Seconds()
 		for _, t := range m.tests {
 			f.pool(own, t.cal, t.cal.Maxima)
 			if t.cal.Against != nil {

@@ -46,20 +46,28 @@ type job struct {
 	world  sim.World
 	number int // of families
 	file   string
-	done   map[int]*Record
+	done   map[int]*chunk
 }
 
 // A chunk is one finished family, a line of a state file.
 type chunk struct {
 	Family  int     `json:"family"`
 	Seconds float64 `json:"seconds"`
+	Times   times   `json:"times"`
 	Record  *Record `json:"record"`
+}
+
+// times are what making a family took, seconds.
+type times struct {
+	Drawing     float64 `json:"drawing"`     // services with their history
+	Calibrating float64 `json:"calibrating"` // all their endpoints and metrics
 }
 
 // A Result is what was counted in the families of one experiment that are finished.
 type Result struct {
 	*Record
 	Done, Of int // families
+	times    []times
 }
 
 // Run simulates what o wants and is not in o.Out yet, and returns what was counted, by
@@ -106,10 +114,10 @@ func Run(ctx context.Context, o Options) (map[string]Result, error) {
 				}
 				t := tasks[i]
 				begun := time.Now()
-				r := t.job.measure(t.family)
-				c := chunk{t.family, time.Since(begun).Seconds(), r}
+				r, took := t.job.measure(t.family)
+				c := chunk{t.family, time.Since(begun).Seconds(), took, r}
 				mu.Lock()
-				t.job.done[t.family] = r
+				t.job.done[t.family] = &c
 				err := t.job.keep(c)
 				failed = errors.Join(failed, err)
 				finished++
@@ -126,11 +134,14 @@ func Run(ctx context.Context, o Options) (map[string]Result, error) {
 	}
 	out := map[string]Result{}
 	for _, j := range jobs {
-		x := Result{newRecord(), 0, j.number}
+		x := Result{Record: newRecord(), Of: j.number}
 		for n := range j.number { // in order, so that sums are the same each time
-			if r := j.done[n]; r != nil {
-				x.merge(r)
+			if c := j.done[n]; c != nil {
+				x.merge(c.Record)
 				x.Done++
+				if c.Times.Drawing > 0 && len(j.world.Rates)*j.services == familySize {
+					x.times = append(x.times, c.Times)
+				}
 			}
 		}
 		out[j.name] = x
@@ -163,7 +174,7 @@ func (o Options) plan() ([]*job, error) {
 		if o.Scale == Tiny && i > 0 {
 			e.services /= 2
 		}
-		j := &job{experiment: e, number: e.families[o.Scale], done: map[int]*Record{}}
+		j := &job{experiment: e, number: e.families[o.Scale], done: map[int]*chunk{}}
 		j.world = e.world(o.Seed*100 + uint64(i))
 		if o.Out != "" {
 			config := fmt.Sprintf("%d %+v %d %v %v %s", o.Seed, j.world, e.services, bars, judgeModes, print)
@@ -197,7 +208,7 @@ func fingerprint() string {
 
 // measure draws a family and counts. A family's numbers depend on nothing but the seed, its
 // number and the world.
-func (j *job) measure(n int) *Record {
+func (j *job) measure(n int) (*Record, times) {
 	f := newFamily(j.world, n, j.services)
 	r := newRecord()
 	for _, p := range j.parts {
@@ -205,7 +216,7 @@ func (j *job) measure(n int) *Record {
 			p.run(f, r)
 		}
 	}
-	return r
+	return r, f.times
 }
 
 // load reads what is finished. A last line that was cut in the middle of writing is removed.
@@ -224,7 +235,7 @@ func (j *job) load() error {
 		if err != nil || json.Unmarshal(line, &c) != nil || c.Record == nil {
 			break
 		}
-		j.done[c.Family] = c.Record
+		j.done[c.Family] = &c
 		good += len(line)
 	}
 	if good < len(b) {

@@ -25,7 +25,7 @@ func number(x float64, unit string) string {
 		return "–"
 	case unit == "%":
 		return fmt.Sprintf("%.2f", 100*x)
-	case unit == "ms":
+	case unit == "ms" || unit == "µs" || unit == "s":
 		return fmt.Sprintf("%.3g", x)
 	}
 	return fmt.Sprintf("%.4g", x)
