@@ -173,6 +173,9 @@ func (f *family) decide(r *row, improved bool) {
 	}
 	if r.Needs = f.lacks(r, t, rejected); r.Needs != nil {
 		r.Verdict = NotEnoughData
+		if r.Note == "" {
+			r.Note = f.remedy(r.Needs)
+		}
 		return
 	}
 	if improved {

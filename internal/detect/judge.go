@@ -185,6 +185,7 @@ func assemble(in Input) *family {
 	}
 	for _, l := range in.Lacking {
 		r := at(l.Endpoint, l.Signal)
+		l.Needs = f.ofNew(l.Needs)
 		r.lacking = append(r.lacking, l)
 	}
 	for _, s := range in.Short {

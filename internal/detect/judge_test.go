@@ -776,16 +776,23 @@ func TestAttainableQ(t *testing.T) {
 		name      string
 		endpoints int
 		verdict   Verdict
+		history   int
 		needs     float64
+		strides   int // until there are enough
+		note      string
 		warnings  []string
 		tier      string
 	}{ // 60 placebos each: attainable q = m / (60 m + 1), by hand
-		{"alone", 1, NoMeaningfulRise, 0, []string{CannotBeConfirmedAlone}, "limited"}, // 1/61 = 0.016
-		{"unlike pools", 4, NotEnoughData, 79, nil, "limited"},                         // 4/61 = 0.066; 4/0.05 - 1 = 79
+		{"alone", 1, NoMeaningfulRise, 10080, 0, 0, "", []string{CannotBeConfirmedAlone}, "limited"}, // 1/61 = 0.016
+		{"unlike pools", 4, NotEnoughData, 10080, 79, 19, "", nil, "limited"},                        // 4/61 = 0.066; 4/0.05 - 1 = 79
+		// The newest placebo is 6 strides of 20 steps back, so that 79 of them take 84 strides, 1,680 steps.
+		{"just room enough", 4, NotEnoughData, 1680, 79, 19, "", nil, "limited"},
+		{"no room for as many", 4, NotEnoughData, 1679, 79, -1, "windows.history must be 28h or longer", nil, "limited"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			in := scene(tt.endpoints, 0)
+			in.Geometry.History = tt.history
 			for i := range in.Comparisons {
 				c := in.Comparisons[i].Calibration
 				c.Placebos, c.Maxima, c.Minima, c.Class = 60, ladder(60), ladder(60), i*2
@@ -798,6 +805,13 @@ func TestAttainableQ(t *testing.T) {
 			}
 			if tt.needs > 0 && (r.Needs == nil || r.Needs.Of != "placebos" || r.Needs.Have != 60 || r.Needs.Need != tt.needs) {
 				t.Errorf("needs %+v", r.Needs)
+			}
+			var when time.Time
+			if tt.needs > 0 && tt.strides >= 0 {
+				when = upgraded.Add(time.Duration(20*tt.strides) * time.Minute)
+			}
+			if r.Note != tt.note || r.Needs != nil && !r.Needs.When.Equal(when) {
+				t.Errorf("note %q, needs %+v; want %q and when %v", r.Note, r.Needs, tt.note, when)
 			}
 		})
 	}
@@ -820,6 +834,50 @@ func TestAttainableQ(t *testing.T) {
 			t.Errorf("verdict %v, needs %+v", r.Verdict, r.Needs)
 		}
 	})
+}
+
+// By hand: three members gain one each a stride, up to 100.
+func TestPoolReaches(t *testing.T) {
+	p := pool{own: []int{60, 90, 100}}
+	for _, tt := range []struct {
+		need, strides int
+		ok            bool
+	}{{0, 0, true}, {250, 0, true}, {251, 1, true}, {270, 10, true}, {271, 11, true}, {300, 40, true}, {301, 100, false}} {
+		if strides, ok := p.reaches(tt.need, 100); strides != tt.strides || ok != tt.ok {
+			t.Errorf("%d placebos: %d strides, %t; want %d, %t", tt.need, strides, ok, tt.strides, tt.ok)
+		}
+	}
+}
+
+// What waiting does not bring says what does.
+func TestRemedies(t *testing.T) {
+	for _, tt := range []struct {
+		name, note string
+		do         func(in *Input, c *baseline.Comparison)
+	}{
+		// The newest placebo is 6 strides of 20 back, the 60th 59 further: 65 * 20 steps.
+		{"too short a history", "windows.history must be 21h40m or longer", func(in *Input, c *baseline.Comparison) {
+			in.Geometry.History, c.Calibration = 1299, nil
+		}},
+		{"few requests", "windows.before must be 1h30m or longer", func(in *Input, c *baseline.Comparison) { c.BaselineTrials = 66.7 }}, // 60 * 100/66.7 = 89.96
+		{"hardly any", "no windows.before of up to 10080 steps is long enough", func(in *Input, c *baseline.Comparison) { c.BaselineTrials = 0.1 }},
+		{"few events", "windows.horizon must be 1h23m or longer", func(in *Input, c *baseline.Comparison) { c.Calibration.EventsPerStep = 0.05 }}, // 3 + 4/0.05
+		{"a baseline with holes", "", func(in *Input, c *baseline.Comparison) { c.BaselineMissing = 0.25 }},
+		{"time", "", func(in *Input, c *baseline.Comparison) { c.Calibration.Placebos = 59 }},
+	} {
+		in := scene(4, 6)
+		tt.do(&in, &in.Comparisons[0])
+		if r := rowOf(t, Judge(in), "a0"); r.Verdict != NotEnoughData || r.Note != tt.note {
+			t.Errorf("%s: %v, note %q, want %q", tt.name, r.Verdict, r.Note, tt.note)
+		}
+	}
+	// An endpoint that came with the upgrade: 1,300 steps, and the 60 before the earliest placebo.
+	in := scene(4, 6)
+	in.Lacking = []Lacking{{Endpoint: "b", Metric: telemetry.Retry, Needs: Needs{Of: "history"}}}
+	want := Needs{Of: "history", Need: 1300, When: upgraded.Add(1360 * time.Minute)}
+	if r := rowOf(t, Judge(in), "b"); r.Needs == nil || *r.Needs != want || r.Note != "" {
+		t.Errorf("needs %+v, note %q, want %+v", r.Needs, r.Note, want)
+	}
 }
 
 // The values of docs/statistics.md, "Golden values".

@@ -1,10 +1,13 @@
 package detect
 
 import (
+	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/baseline"
+	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
 )
 
@@ -87,9 +90,62 @@ func (f *family) lacks(r *row, t *test, rejected bool) *Needs {
 	}
 	if !rejected && r.AttainableQ > f.in.Rule.Alpha.Report {
 		need := math.Ceil(t.tests()*float64(f.m)/f.in.Rule.Alpha.Report-1e-9) - 1
-		return &Needs{Of: "placebos", Have: float64(t.ranking(r.end).pool.n), Need: need}
+		pool := t.ranking(r.end).pool
+		needs := &Needs{Of: "placebos", Have: float64(pool.n), Need: need}
+		if strides, ok := pool.reaches(int(need), holds(g)); ok {
+			needs.When = f.after(float64(strides * g.Stride()))
+		} else {
+			r.Note = f.longer("windows.history", historyFor(g, int(math.Ceil(need/float64(len(pool.own))))))
+		}
+		return needs
 	}
 	return nil
+}
+
+// ofNew completes what is lacking of something that history did not know: an upgrade can be
+// judged when there are placebos enough.
+func (f *family) ofNew(n Needs) Needs {
+	if n.Of != "history" || n.Need > 0 {
+		return n
+	}
+	g := f.in.Geometry
+	steps := historyFor(g, minPlacebos)
+	n.Need = float64(steps)
+	if steps <= g.History {
+		n.When = f.after(float64(steps + g.Gap + g.Before))
+	}
+	return n
+}
+
+// remedy says what to change where waiting alone does not bring n about, "" where it does or
+// nothing can: a baseline that was not scraped is over, and a bucket layout stays what it is.
+func (f *family) remedy(n *Needs) string {
+	g := f.in.Geometry
+	switch {
+	case n == nil:
+	case n.Of == "history" && n.When.IsZero() && n.Need > n.Have:
+		return f.longer("windows.history", int(n.Need))
+	case n.Of == "requests" && n.Have > 0 && n.Have < n.Need:
+		return f.longer("windows.before", int(math.Ceil(float64(g.Before)*n.Need/n.Have-1e-9)))
+	case n.Of == "events" && n.When.After(f.after(float64(g.Horizon))):
+		return f.longer("windows.horizon", int(n.When.Sub(f.in.Upgrade.At)/f.in.Rule.Windows.Step))
+	}
+	return ""
+}
+
+// longer says how long a window must be.
+func (f *family) longer(window string, steps int) string {
+	if steps > rule.MaxSteps {
+		return fmt.Sprintf("no %s of up to %d steps is long enough", window, rule.MaxSteps)
+	}
+	d := (time.Duration(steps) * f.in.Rule.Windows.Step).String()
+	if rest, ok := strings.CutSuffix(d, "m0s"); ok {
+		d = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(d, "h0m"); ok {
+		d = rest + "h"
+	}
+	return fmt.Sprintf("%s must be %s or longer", window, d)
 }
 
 // missing says what the last look of r lacks to be one.
@@ -150,6 +206,9 @@ func (f *family) explain(r *row) {
 			r.Needs = &needs
 		}
 		r.Note = r.lacking[0].Note
+	}
+	if r.Note == "" {
+		r.Note = f.remedy(r.Needs)
 	}
 }
 

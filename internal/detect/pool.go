@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/stat"
@@ -45,7 +46,22 @@ const (
 // A pool is the placebos that a statistic is ranked in.
 type pool struct {
 	n        int
-	up, down tail // of Maxima, of Minima
+	own      []int // of each member; n is their sum
+	up, down tail  // of Maxima, of Minima
+}
+
+// reaches is how many strides later p holds need placebos: each member gains one a stride, until
+// it has as many as there is room for. ok is false if that is never.
+func (p *pool) reaches(need, room int) (strides int, ok bool) {
+	after := func(strides int) int {
+		n := 0
+		for _, own := range p.own {
+			n += max(own, min(own+strides, room))
+		}
+		return n
+	}
+	strides = sort.Search(room, func(s int) bool { return after(s) >= need })
+	return strides, after(strides) >= need
 }
 
 // A tail is the upper end of the placebos of many endpoints together. The rest is only
@@ -136,6 +152,9 @@ func pools(tests []*test, ranking func(*test) *ranking, m int, alpha rule.Alpha)
 			})
 		}
 		p := &pool{n: members.placebos()}
+		for _, k := range members {
+			p.own = append(p.own, len(k.maxima))
+		}
 		p.up = newTail(members.histories(false), level)
 		p.down = newTail(members.histories(true), level)
 		for _, k := range own {
