@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -295,6 +296,42 @@ func TestFaults(t *testing.T) {
 		if m := at - 60 + i; math.IsNaN(v) != math.IsNaN(s.history[0].trials[m]) {
 			t.Errorf("minute %d is missing in the window or in history only", m)
 		}
+	}
+}
+
+// Steps that are lost after the upgrade alone change nothing before it.
+func TestLostAfter(t *testing.T) {
+	w := NewWorld(17, 20)
+	w.Rates = w.Rates[:4]
+	at := w.Deploys()[0]
+	clean := w.Service(0)
+	w.Faults.LostAfter = 0.3
+	s := w.Service(0)
+	for i, x := range s.History(at) {
+		if !slices.Equal(x.Events, clean.History(at)[i].Events) {
+			t.Fatalf("track %d of history differs", i)
+		}
+	}
+	d, whole := s.Deploy(at, Effect{}), clean.Deploy(at, Effect{})
+	lost, n := 0.0, 0.0
+	for i, x := range d.Tracks {
+		for k, v := range x.Events {
+			switch {
+			case math.IsNaN(v) && k < 60:
+				t.Fatalf("track %d has lost step %d, before the upgrade", i, k-60)
+			case math.IsNaN(v):
+				lost++
+			case v != whole.Tracks[i].Events[k]:
+				t.Fatalf("track %d: step %d has %v events, want %v", i, k-60, v, whole.Tracks[i].Events[k])
+			}
+			if k >= 60 {
+				n++
+			}
+		}
+	}
+	// 4 endpoints of 60 steps: the standard error of the share is 0.03.
+	if share := lost / n; share < 0.2 || share > 0.4 {
+		t.Errorf("%.2f of the steps after the upgrade are lost, want 0.3", share)
 	}
 }
 
