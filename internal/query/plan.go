@@ -2,8 +2,12 @@ package query
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/driftwatch/driftwatch/internal/rule"
 	"github.com/driftwatch/driftwatch/internal/telemetry"
@@ -63,6 +67,30 @@ func (p Plan) SetBounds(signal int, bounds []float64) {
 			p.Steps[i].Bounds = bounds
 		}
 	}
+}
+
+// EndpointMatchers select the series of these endpoints, whose labels have these names. With
+// several labels the values are let through in every combination.
+func EndpointMatchers(names []string, endpoints []telemetry.Endpoint) []*labels.Matcher {
+	var out []*labels.Matcher
+	for i, name := range names {
+		var values []string
+		for _, e := range endpoints {
+			if v := e.Values()[i]; !slices.Contains(values, v) {
+				values = append(values, v)
+			}
+		}
+		slices.Sort(values)
+		if len(values) == 1 {
+			out = append(out, labels.MustNewMatcher(labels.MatchEqual, name, values[0]))
+			continue
+		}
+		for j, v := range values {
+			values[j] = regexp.QuoteMeta(v)
+		}
+		out = append(out, labels.MustNewMatcher(labels.MatchRegexp, name, strings.Join(values, "|")))
+	}
+	return out
 }
 
 // SetNative reads a signal from native histograms, as Client.NativeHistograms found it.
