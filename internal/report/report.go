@@ -84,6 +84,9 @@ type Report struct {
 	Warnings    []string     `json:"warnings"`
 	Provenance  Provenance   `json:"provenance"`
 
+	// Pictures are no part of the JSON: they are kept beside the record. Nil where there are none.
+	Pictures *Pictures `json:"-"`
+
 	severalHistograms bool // of different signals; see countHistograms
 }
 

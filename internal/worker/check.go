@@ -81,7 +81,11 @@ func (c *Checker) Check(ctx context.Context) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.finish(context.WithoutCancel(ctx))
+	var pictures *report.Pictures
+	if ctx.Err() == nil {
+		pictures = s.pictures(ctx)
+	}
+	return s.finish(context.WithoutCancel(ctx), pictures)
 }
 
 // Plan returns what a check would read, for people, and reads nothing but the upgrade and

@@ -16,14 +16,18 @@ import (
 )
 
 // finish closes the record of the check, computes the report from it, and keeps both.
-func (s *session) finish(ctx context.Context) (*report.Report, error) {
+func (s *session) finish(ctx context.Context, pictures *report.Pictures) (*report.Report, error) {
 	s.close()
 	kept := s.keepCalibrations(ctx)
+	if err := s.keepPictures(ctx, pictures); err != nil {
+		s.Log.Error("the pictures of the report are not kept", "error", err)
+	}
 	body, err := json.Marshal(&s.in)
 	if err != nil {
 		return nil, fmt.Errorf("write the inputs of %s: %w", s.in.UpgradeID, err)
 	}
 	r := s.in.report(s.Rule, s.history.calibrations, recordID(&s.in, body))
+	r.Pictures = pictures
 	if s.Journal == nil {
 		return r, nil
 	}
@@ -127,6 +131,7 @@ func Replay(ctx context.Context, j *journal.Journal, id string) (*report.Report,
 	if string(r.JSON()) != string(record.Report) {
 		return nil, fmt.Errorf("%s does not recompute to the same report: it was written by driftwatch %s; judge with that version", record.ID, in.Tool)
 	}
+	r.Pictures = storedPictures(ctx, j, in.Pictures)
 	return r, nil
 }
 

@@ -37,6 +37,8 @@ type Inputs struct {
 	Waiting      bool                   `json:"waiting,omitempty"`       // for later looks
 	JudgedBefore bool                   `json:"judged_before,omitempty"` // without history
 
+	Pictures string `json:"pictures,omitempty"` // hash of the journal's blob; they judge nothing
+
 	Actions  []report.Action `json:"actions"`
 	Recovery report.Recovery `json:"recovery"`
 	Failure  *report.Message `json:"failure"`
