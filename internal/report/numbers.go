@@ -133,13 +133,18 @@ func change(x Number) string {
 	return signed(x) + " %"
 }
 
-// interval is the two ends of a 99 % interval, sep between them. One without an upper end lies
-// beyond the last bound of a histogram.
+// interval is the two ends of a 99 % interval, sep between them; an end that is open, or
+// cannot be had, is left out: "at least +92 %". "" where neither is known.
 func interval(ci [2]Number, sep string) string {
-	if ci[0].Known() && !ci[1].Known() {
-		return signed(ci[0]) + " % or more"
+	switch {
+	case ci[0].Known() && ci[1].Known():
+		return signed(ci[0]) + sep + signed(ci[1]) + " %"
+	case ci[0].Known():
+		return "at least " + change(ci[0])
+	case ci[1].Known():
+		return "at most " + change(ci[1])
 	}
-	return signed(ci[0]) + sep + signed(ci[1]) + " %"
+	return ""
 }
 
 // share is a plain share of something in per cent.

@@ -71,8 +71,8 @@ func TestChange(t *testing.T) {
 			t.Errorf("change(%v) = %q, want %q", x, got, want)
 		}
 	}
-	if got := interval([2]Number{-0.016, None()}, " to "); got != "-1.6 % or more" {
-		t.Errorf("an interval with one end is %q", got)
+	if got := interval([2]Number{-0.016, None()}, " to "); got != "at least -1.6 %" {
+		t.Errorf("an interval with an open end is %q", got)
 	}
 }
 

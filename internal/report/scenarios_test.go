@@ -247,6 +247,25 @@ func scenarios() map[string]Input {
 	drop := row(detect.Regressed, 2, 1523, 1.5e7, 9844, 8000, 12000, "", "")
 	in.Judgement.Rows = append([]detect.Row{wide, drop}, in.Judgement.Rows[0])
 	all["no-flag"] = in
+
+	in = regressed()
+	in.Actions = []Action{{Kind: "flag_off", Flag: flagKey, Outcome: Refused, Reason: ReasonPersonRestored, Detail: "turned off by driftwatch at 2026-03-11T14:27:31Z and turned on again by payments on-call; it is theirs now"}}
+	all["overruled"] = in
+
+	in = base()
+	in.Complete = 60
+	in.Judgement.Verdict = detect.Improved
+	behind := row(detect.Improved, 0, 0.390, 0.301, -0.23, -0.31, -0.14, "POST", "/v1/payments/authorize")
+	small := row(detect.NoMeaningfulRise, 0, 0.0512, 0.0533, 0.041, 0.012, 0.071, "PUT", "/v1/addresses/{id}")
+	in.Judgement.Rows = []detect.Row{behind, quiet()[1], small, quiet()[2]}
+	all["improved"] = in
+
+	in = base()
+	in.Complete = 5
+	in.Now = deployed.Add(5*time.Minute + 20*time.Second)
+	in.Judgement.Looks, in.Judgement.Verdict = 1, detect.Undecided
+	in.Judgement.Rows = []detect.Row{row(detect.Undecided, 0, 0.287, 0.296, 0.031, nan, 0.281, "POST", "/v1/payments/capture"), row(detect.Undecided, 1, 0.0011, 0.0011, 0.018, -0.286, nan, "GET", "/v1/cart")}
+	all["watching"] = in
 	return all
 }
 
@@ -255,6 +274,7 @@ func TestScenariosCoverEveryExitCode(t *testing.T) {
 		"verified": 3, "verified-in-file": 3, "dry-run": 4, "not-verified": 5, "still-exposed": 5, "one-of-two-failed": 5, "service-wide": 4, "already-off": 4,
 		"no-regression": 0, "undecided": 0, "undecided-at-the-end": 0, "not-enough-data": 6, "no-deploy": 0,
 		"rollout": 0, "could-not-check": 7, "partial-answer": 7, "hostile": 4, "no-flag": 4,
+		"overruled": 4, "improved": 0, "watching": 0,
 	}
 	all := scenarios()
 	if len(all) != len(want) {

@@ -246,23 +246,21 @@ func (p *page) reasons(rows []Comparison) string {
 	return ""
 }
 
+// cells lays out a row of the view.
 func (p *page) cells(c Comparison) cells {
-	out := cells{
-		c: c, endpoint: p.r.endpoint(c), signal: p.r.signal(c),
-		values: between(c.Baseline, c.Post, c.Unit, " → "), change: "-", confidence: "",
+	row := p.r.row(c)
+	out := cells{c: c, endpoint: row.Endpoint, signal: row.Signal, values: row.Values, change: row.Change, confidence: row.Interval}
+	if !c.Change.Ratio.Known() {
+		out.change = "-"
 	}
-	if c.Change.Ratio.Known() {
-		out.change = change(c.Change.Ratio)
-	}
-	switch {
-	case c.Verdict == NotEnoughData || c.Verdict == CouldNotCheck:
+	if c.Verdict == NotEnoughData || c.Verdict == CouldNotCheck {
 		out.confidence = verdictLabel(c)
-	case c.Change.CI99[0].Known() || c.Change.CI99[1].Known():
-		out.confidence = interval(c.Change.CI99, "…")
-		if p.o.ASCII {
-			out.confidence = interval(c.Change.CI99, "..")
-		}
 	}
+	between := "…"
+	if p.o.ASCII {
+		between = ".."
+	}
+	out.confidence = strings.Replace(out.confidence, " to ", between, 1)
 	return out
 }
 

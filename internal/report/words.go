@@ -103,6 +103,9 @@ func size(c Comparison) string {
 	if !c.Change.CI99[0].Known() && !c.Change.CI99[1].Known() {
 		return fmt.Sprintf(" (%s, no interval can be given)", change(c.Change.Ratio))
 	}
+	if !c.Change.CI99[0].Known() || !c.Change.CI99[1].Known() {
+		return fmt.Sprintf(" (%s, %s at 99 %%)", change(c.Change.Ratio), interval(c.Change.CI99, " to "))
+	}
 	return fmt.Sprintf(" (%s, 99 %% interval %s)", change(c.Change.Ratio), interval(c.Change.CI99, " to "))
 }
 
