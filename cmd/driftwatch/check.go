@@ -54,6 +54,7 @@ Exit codes
 		Example: `  driftwatch check --prometheus http://localhost:9090 --rules rules/checkout.yaml
   driftwatch check --at 2026-03-11T14:02:10Z --wait --act
   driftwatch check --at 1773237730 --now 1773240000 -o json
+  driftwatch check --out html=report.html --out junit=report.xml -o markdown
   driftwatch check --explain
   driftwatch check --replay 20260311-140210-checkout-api-3fa2-9c01d2e4`,
 		Args: noArguments,
@@ -161,6 +162,7 @@ func (p *program) tellTooFew(r *report.Report) {
 
 // answer writes a report and turns its exit code into an error.
 func (p *program) answer(r *report.Report, o *checkOptions) error {
+	p.surround(&o.world, &o.output)
 	err := p.write(r, &o.output)
 	if r.ExitCode == 0 && err == nil {
 		return nil

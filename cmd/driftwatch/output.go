@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,19 +23,21 @@ type output struct {
 	color  string
 	ascii  bool
 	all    bool
+
+	html report.HTMLOptions
 }
 
 func (o *output) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.format, "output", "o", "text", "what stdout gets: text or json")
-	f.StringArrayVar(&o.files, "out", nil, "write another format to a file, as `FORMAT=FILE`; - is stdout; repeatable")
+	f.StringVarP(&o.format, "output", "o", "text", "what stdout gets: text, json, markdown, html or junit")
+	f.StringArrayVar(&o.files, "out", nil, "write another format to a file, as `FORMAT=FILE`, for example html=report.html; - is stdout; repeatable")
 	f.StringVar(&o.color, "color", "auto", "colour in text: auto, always or never")
 	f.BoolVar(&o.ascii, "ascii", false, "only ASCII in text")
 	f.BoolVar(&o.all, "all", false, "unfold the rows that show no meaningful rise or lack data")
 }
 
 // formats are the formats that a report can be written in.
-var formats = []string{"text", "json"}
+var formats = []string{"text", "json", "markdown", "html", "junit"}
 
 // check refuses what write could not write, before any work is done.
 func (o *output) check() error {
@@ -61,11 +64,8 @@ func (o *output) check() error {
 }
 
 func knownFormat(option, format string) error {
-	switch format {
-	case "text", "json":
+	if slices.Contains(formats, format) {
 		return nil
-	case "markdown", "html":
-		return usage("%s %s: driftwatch %s cannot write %s yet; formats: %s", option, format, version, format, strings.Join(formats, ", "))
 	}
 	return usage("%s %s is no format; formats: %s", option, format, strings.Join(formats, ", "))
 }
@@ -92,11 +92,30 @@ func (p *program) write(r *report.Report, o *output) error {
 }
 
 func (o *output) render(r *report.Report, format string, terminal bool, width int) []byte {
-	if format == "json" {
+	switch format {
+	case "json":
 		return r.JSON()
+	case "html":
+		return report.HTML(r, o.html)
+	case "markdown":
+		return []byte(report.Markdown(r))
+	case "junit":
+		return report.JUnit(r)
 	}
 	color := o.color == "always" || o.color == "auto" && terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return []byte(report.Text(r, report.TextOptions{Width: width, Color: color, ASCII: o.ascii || terminal && !utf8Locale(), All: o.all}))
+}
+
+// surround says what a page links to: what the configuration names, else the Prometheus that is
+// read from.
+func (p *program) surround(w *world, o *output) {
+	o.html.Links = report.Links{Prometheus: w.config.Links.Prometheus, Grafana: w.config.Links.Grafana}
+	if o.html.Links.Prometheus == "" {
+		o.html.Links.Prometheus = w.config.Prometheus.URL
+		if w.prometheus != "" {
+			o.html.Links.Prometheus = w.prometheus
+		}
+	}
 }
 
 // terminal returns the width that text is laid out in, 80 or 100 columns, and whether w is a

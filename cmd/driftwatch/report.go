@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/driftwatch/driftwatch/internal/journal"
-	"github.com/driftwatch/driftwatch/internal/report"
+	"github.com/driftwatch/driftwatch/internal/worker"
 )
 
 func (p *program) reportCommand() *cobra.Command {
@@ -61,7 +61,8 @@ func (p *program) reportShowCommand() *cobra.Command {
 		Short: "Show a stored report",
 		Long:  "Show a stored report. A unique beginning of its id is enough.",
 		Example: `  driftwatch report show 20260311-140210-checkout-api
-  driftwatch report show 20260311-140210-checkout-api-3fa2-9c01d2e4 -o json`,
+  driftwatch report show 20260311-140210-checkout-api-3fa2-9c01d2e4 -o json
+  driftwatch report show 20260311-140210-checkout-api -o html > report.html`,
 		Args: oneArgument("report id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
@@ -76,10 +77,11 @@ func (p *program) reportShowCommand() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			stored, err := report.Parse(record.Report)
+			stored, err := worker.Stored(cmd.Context(), j, record)
 			if err != nil {
 				return err
 			}
+			p.surround(&w, &o)
 			return p.write(stored, &o)
 		},
 	}

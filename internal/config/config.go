@@ -31,6 +31,14 @@ type Config struct {
 	Act         bool
 	Approval    Approval
 	Limits      Limits
+	Links       Links
+}
+
+// Links are where people look at the numbers themselves; reports link there. "" = no link, and
+// for Prometheus the server that is read from.
+type Links struct {
+	Prometheus string
+	Grafana    string
 }
 
 // Prometheus is the server to read from.
@@ -222,6 +230,7 @@ func (p *parser) config(v strictyaml.Value, c *Config) {
 	c.Act, _ = m.Get("act").Bool()
 	p.approval(m.Get("approval"), &c.Approval)
 	p.limits(m.Get("limits"), &c.Limits)
+	p.links(m.Get("links"), &c.Links)
 	p.unbuilt(m)
 }
 
@@ -450,6 +459,16 @@ func (p *parser) approval(v strictyaml.Value, a *Approval) {
 			m.Get("valid").Fail("a plan that is valid for no time", "write valid: 1h")
 		}
 	}
+}
+
+func (p *parser) links(v strictyaml.Value, l *Links) {
+	m, ok := v.Map()
+	if !ok {
+		return
+	}
+	defer m.Close()
+	l.Prometheus = p.url(m.Get("prometheus"))
+	l.Grafana = p.url(m.Get("grafana"))
 }
 
 // unbuilt refuses settings whose features are not there: a setting that does nothing would

@@ -33,6 +33,7 @@ limits:
   {actions_per_hour: 1, actions_per_day: 3, cooldown: 6h, stop_file: /run/driftwatch/stop, remind_after: 7d,
    critical: [critical, permanent, kill_switch, entitlement, type=kill-switch, type=permission]}
 approval: {required: false, plans: plans, valid: 1h}
+links: {prometheus: https://prometheus.example.com, grafana: https://grafana.example.com/g}
 notify: []
 web: {listen: 127.0.0.1:9465, config_file: ""}
 `
@@ -68,13 +69,14 @@ func TestExample(t *testing.T) {
 			1, 3, 6 * time.Hour, "/run/driftwatch/stop",
 			[]string{"critical", "permanent", "kill_switch", "entitlement", "type=kill-switch", "type=permission"}, 7 * 24 * time.Hour,
 		},
+		Links: Links{"https://prometheus.example.com", "https://grafana.example.com/g"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("Parse =\n%+v\nwant\n%+v", c, want)
 	}
 }
 
-// The example shows the defaults, but for the address and the flags.
+// The example shows the defaults, but for the address, the flags and the links.
 func TestDefaults(t *testing.T) {
 	shown, err := Parse("driftwatch.yaml", []byte(example))
 	if err != nil {
@@ -84,7 +86,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown.FlagSources, shown.Verify = map[string]FlagSource{}, map[string]Verifier{}
+	shown.FlagSources, shown.Verify, shown.Links = map[string]FlagSource{}, map[string]Verifier{}, Links{}
 	if !reflect.DeepEqual(short, shown) {
 		t.Errorf("only the address:\n%+v\nthe example:\n%+v", short, shown)
 	}
@@ -195,7 +197,7 @@ func TestErrors(t *testing.T) {
 		name, yaml string
 		want       []string
 	}{
-		{"unknown field", "promtheus: {}\n", []string{`c.yaml:1:1: unknown field "promtheus"; did you mean "prometheus"? known: prometheus, rules, flag_sources, verify, journal, act, approval, limits, notify, web`}},
+		{"unknown field", "promtheus: {}\n", []string{`c.yaml:1:1: unknown field "promtheus"; did you mean "prometheus"? known: prometheus, rules, flag_sources, verify, journal, act, approval, limits, links, notify, web`}},
 		{"all mistakes", "prometheus: {url: 5, read: remote}\nact: yes\n", []string{
 			`c.yaml:1:19: url 5 is a number, not text; put it in quotes: "5"`,
 			`c.yaml:1:28: read "remote" is not one of auto, remote-read, query; known: auto, remote-read, query`,
@@ -204,6 +206,7 @@ func TestErrors(t *testing.T) {
 		{"second document", "act: true\n---\nact: false\n", []string{`c.yaml:3:1: a second document; a configuration is one document; rules have files of their own`}},
 		{"no scheme", "prometheus: {url: localhost:9090}\n", []string{`c.yaml:1:14: url is not an address with http:// or https://; write it like http://localhost:9090; credentials belong into files named under http`}},
 		{"password in the address", "prometheus: {url: 'http://me:geheim@host'}\n", []string{`c.yaml:1:14: url is an address that holds a user or password; write it like http://localhost:9090; credentials belong into files named under http`}},
+		{"a link that runs something", "links: {grafana: 'javascript:alert(1)'}\n", []string{`c.yaml:1:9: grafana is not an address with http:// or https://; write it like http://localhost:9090; credentials belong into files named under http`}},
 		{"limits", "prometheus: {concurrency: 0, max_samples: 1}\n", []string{
 			`c.yaml:1:27: concurrency 0 is not a whole number from 1 to 64`, `c.yaml:1:43: max_samples 1 is not a whole number from 10000 to 1000000000`,
 		}},
