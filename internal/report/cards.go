@@ -123,7 +123,7 @@ func clockTicks(from, to time.Time) []plot.Tick {
 		10 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute,
 		30 * time.Minute, time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
 	} {
-		if to.Sub(from) <= 6*d {
+		if to.Sub(from) <= 8*d {
 			every = d
 			break
 		}
@@ -155,17 +155,17 @@ func (t timeline) events(s *plot.Shape) {
 	}
 }
 
-// marks name the lines. The onset is in the upper tier, so that it may be seconds away.
+// marks name the lines, each in a tier of its own: they may be seconds apart.
 func (t timeline) marks() []plot.Mark {
 	ref := t.deploy
 	out := []plot.Mark{{At: t.at(t.deploy), Text: "upgrade " + clock(t.deploy, ref), Left: t.at(t.deploy) > 0.25}}
-	add := func(x time.Time, name, class string, upper bool) {
+	add := func(x time.Time, name, class string, tier int) {
 		if !x.IsZero() && !x.Before(t.from) && !x.After(t.to) {
-			out = append(out, plot.Mark{At: t.at(x), Text: name + " " + clock(x.Truncate(time.Second), ref), Class: class, Upper: upper, Left: t.at(x) > 0.8})
+			out = append(out, plot.Mark{At: t.at(x), Text: name + " " + clock(x.Truncate(time.Second), ref), Class: class, Tier: tier, Left: t.at(x) > 0.7})
 		}
 	}
-	add(t.onset, "onset", "m-ons", true)
-	add(t.off, "flag off", "m-off", false)
+	add(t.onset, "onset", "m-ons", 1)
+	add(t.off, "flag off", "m-off", 2)
 	return out
 }
 

@@ -43,7 +43,7 @@ var scriptText string
 //go:embed html/report.tmpl
 var templateText string
 
-var pages = template.Must(template.New("").Parse(templateText))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"nb": unbroken}).Parse(templateText))
 
 // ContentSecurityPolicy is the policy of a report: its own style and script by their hashes,
 // and nothing else. Whoever serves one sends the same in a header, with what it adds.
@@ -78,6 +78,7 @@ type pageRow struct {
 	Name, Full string
 	Few        string // requests before and after in three digits each
 	Long       bool
+	Sure       bool // Interval is one, and not what is lacking
 	Forest     template.HTML
 	Why        string
 }
@@ -166,7 +167,7 @@ func HTML(r *Report, o HTMLOptions) []byte {
 		names = append(names, middle(row.Endpoint, maxName))
 	}
 	for _, s := range v.Lede {
-		p.Lede = append(p.Lede, told(s, names))
+		p.Lede = append(p.Lede, told(unbroken(s), names))
 	}
 	p.table()
 	window := r.window()
@@ -227,7 +228,7 @@ func newPageRow(row Row, short bool) pageRow {
 		out.Full = cut(row.Endpoint, 1000)
 	}
 	out.Change, out.Interval = minus(row.Change), minus(row.Interval)
-	if out.Interval == "" {
+	if out.Sure = row.Interval != ""; !out.Sure {
 		// What is lacking; when it will be enough stands in the list of what was not judged.
 		out.Interval, _, _ = strings.Cut(row.Note, ", enough about")
 		out.Interval = cut(out.Interval, 60)
@@ -243,6 +244,23 @@ func newPageRow(row Row, short bool) pageRow {
 		out.Forest = template.HTML(f.SVG()) //nolint:gosec // plot escapes
 	}
 	return out
+}
+
+// unbroken is s with its units tied to their numbers, so that no line begins with "%".
+func unbroken(s string) string {
+	words := strings.Split(s, " ")
+	var b strings.Builder
+	for i, w := range words {
+		if i > 0 {
+			if last := words[i-1]; sticks(w) && last != "" && strings.ContainsRune("0123456789", rune(last[len(last)-1])) {
+				b.WriteString("\u00a0")
+			} else {
+				b.WriteByte(' ')
+			}
+		}
+		b.WriteString(w)
+	}
+	return b.String()
 }
 
 // thousands is a count in three digits: "80.4 k", "1.29 M".

@@ -304,7 +304,7 @@ func numbersOf(format string, r *Report) []string {
 		}
 	case "html":
 		page := string(HTML(r, HTMLOptions{}))
-		each(`class="num chg chgc">([^<]*)</td>.*?data-k="99 % interval">([^<]*)</td>`, page)
+		each(`class="num chg chgc">([^<]*)</td>.*?data-k="(?:99 % interval)?">([^<]*)</td>`, page)
 		each(`<td class="n">[^<]*<td class="n">([^<]*)<td>(?:<svg[^>]*><path[^>]*></svg>)?<td class="n">([^<\n]*)`, page)
 	case "markdown":
 		each(`(?m)^\|[^|]*\|[^|]*\|[^|]*\|[^|]*\| ([^|]*) \| ([^|]*) \|$`, Markdown(r))

@@ -634,7 +634,7 @@ func (r *Report) steps() []Step {
 			}
 		}
 		if !at.IsZero() {
-			add(Step{Name: "Confirmed", At: at, Text: fmt.Sprintf("at the look of this minute; %d %s in all", len(rows), plural(len(rows), "comparison", "comparisons")), Key: "reg"})
+			add(Step{Name: "Confirmed", At: at, Text: fmt.Sprintf("the first look that confirms a rise; %d %s by now", len(rows), plural(len(rows), "comparison", "comparisons")), Key: "reg"})
 		}
 	}
 	for _, a := range r.actionsLast() {
@@ -960,7 +960,12 @@ func (r *Report) stakeholders() []string {
 	if r.Verdict == Regressed {
 		s = append(s, r.doneAbout())
 	}
-	if r.Looks != nil && !r.Looks.Next.IsZero() {
+	over := false
+	switch r.Recovery.State {
+	case Recovered, NotRecovered, RecoveryUnclear, Superseded:
+		over = true
+	}
+	if r.Looks != nil && !r.Looks.Next.IsZero() && !over {
 		return append(s, "We look again at "+about(r.Looks.Next.Time, r.Now.Time)+" UTC.")
 	}
 	return append(s, "The watch of this upgrade is over.")

@@ -195,13 +195,13 @@ type Tick struct {
 	Text string
 }
 
-// A Mark is a vertical line that is named above the plot. Two tiers keep names of events that
-// are seconds apart from colliding.
+// A Mark is a vertical line that is named above the plot. Three tiers keep names of events that
+// are seconds apart from colliding, on a phone, too.
 type Mark struct {
 	At    float64
 	Text  string
 	Class string
-	Upper bool // in the upper tier
+	Tier  int  // 0 is the lowest, 2 the highest
 	Left  bool // the name ends at the line
 }
 
@@ -231,12 +231,14 @@ func (f Frame) HTML() string {
 	height := strconv.Itoa(f.Height)
 	b.WriteString(`<div class="plot">`)
 	if len(f.Marks) > 0 {
-		b.WriteString(`<svg class="pm" height="32" aria-hidden="true">`)
+		tiers := 0
 		for _, m := range f.Marks {
-			y, anchor, dx := "28", "start", "4"
-			if m.Upper {
-				y = "13"
-			}
+			tiers = max(tiers, m.Tier)
+		}
+		height := 18 + 14*tiers
+		b.WriteString(`<svg class="pm" height="` + strconv.Itoa(height) + `" aria-hidden="true">`)
+		for _, m := range f.Marks {
+			y, anchor, dx := strconv.Itoa(height-4-14*m.Tier), "start", "4"
 			if m.Left {
 				anchor, dx = "end", "-4"
 			}

@@ -83,7 +83,7 @@ func frame() Frame {
 	return Frame{
 		Label: `p99 of GET /<b>"x"`, Words: "It rose & fell.", Height: 120, Shape: &s,
 		X: []Tick{{0, "13:00"}, {0.5, "13:30"}, {1, "14:00"}}, Y: []Tick{{0, "0"}, {1, "1 s"}}, Right: []Tick{{1. / 7, "p99"}},
-		Marks: []Mark{{0.5, "upgrade", "", false, true}, {0.51, "onset", "m-ons", true, false}},
+		Marks: []Mark{{0.5, "upgrade", "", 0, true}, {0.51, "onset", "m-ons", 1, false}},
 		Notes: []Note{{0.25, 0.5, "<i>", "n", "middle"}},
 	}
 }
