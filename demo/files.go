@@ -14,7 +14,7 @@ import (
 
 // A folder holds the files of one run. Paths are absolute: driftwatch reads them as they are.
 type folder struct {
-	config, rule, flags, journal, reportJSON, reportText string
+	config, rule, flags, journal, reportJSON, reportText, reportHTML string
 }
 
 // newFolder makes the folder and removes the files of an earlier run.
@@ -30,8 +30,9 @@ func newFolder(dir string) (folder, error) {
 		config: filepath.Join(dir, "driftwatch.yaml"), rule: filepath.Join(dir, "rule.yaml"),
 		flags: filepath.Join(dir, "flags.json"), journal: filepath.Join(dir, "driftwatch.db"),
 		reportJSON: filepath.Join(dir, "report.json"), reportText: filepath.Join(dir, "report.txt"),
+		reportHTML: filepath.Join(dir, "report.html"),
 	}
-	for _, old := range []string{f.reportJSON, f.reportText, f.journal, f.journal + "-wal", f.journal + "-shm"} {
+	for _, old := range []string{f.reportJSON, f.reportText, f.reportHTML, f.journal, f.journal + "-wal", f.journal + "-shm"} {
 		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return folder{}, err
 		}

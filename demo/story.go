@@ -152,7 +152,7 @@ func traffic(ctx context.Context, c config, t *teller, p *prom.Server, s *shop.S
 func check(ctx context.Context, c config, files folder, t *teller) (code int, answer string, err error) {
 	args := []string{
 		"check", "--config", files.config, "--rules", files.rule, "--wait", "--act", "--color", "never",
-		"--out", "json=" + files.reportJSON, "--out", "text=" + files.reportText,
+		"--out", "json=" + files.reportJSON, "--out", "text=" + files.reportText, "--out", "html=" + files.reportHTML,
 	}
 	t.say("driftwatch check --config %s --wait --act", files.config)
 	cmd := exec.CommandContext(ctx, c.driftwatch, args...)
@@ -223,7 +223,8 @@ func finish(c config, files folder, t *teller, code int, answer string) error {
 	if err != nil {
 		return err
 	}
-	t.print("\nreport   %s and %s", files.reportText, files.reportJSON)
+	t.print("\nreport   %s", files.reportHTML)
+	t.print("         %s and %s", files.reportText, files.reportJSON)
 	if err := (ending{exitCode: code, record: r, flags: flags}).judge(c.scenario); err != nil {
 		return err
 	}
