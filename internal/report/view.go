@@ -668,7 +668,7 @@ func (r *Report) actionSteps(a Action) []Step {
 	switch a.Outcome {
 	case Verified, WrittenNotVerified:
 		off := Step{Name: "Flag off", At: a.At.Time, Text: flagName(a) + revisions(a), Key: "off"}
-		proved := Step{Name: capital(verifiedWords(a)), Text: capital(strings.TrimSpace(strings.TrimPrefix(evaluated(a), " "))), Key: "imp"}
+		proved := Step{Name: capital(verifiedWords(a)), Key: "imp"}
 		if e := a.Evaluations; e != nil {
 			proved.Text = fmt.Sprintf("%d of %d evaluations", e.Off, e.Total)
 		}
@@ -680,7 +680,7 @@ func (r *Report) actionSteps(a Action) []Step {
 		}
 		return []Step{off, proved}
 	case DryRun:
-		return []Step{{Name: "Would turn off", Text: flagName(a) + "; " + strings.TrimPrefix("missing consent: "+list(a.Missing), "missing consent: "), Key: "off", Open: true}}
+		return []Step{{Name: "Would turn off", Text: flagName(a) + "; missing consent: " + list(a.Missing), Key: "off", Open: true}}
 	}
 	return []Step{{Name: capital(strings.ReplaceAll(string(a.Outcome), "_", " ")), Text: strings.TrimSuffix(r.actionText(a), "."), Key: "ins", Open: true}}
 }
@@ -995,7 +995,7 @@ func (r *Report) feltBy(when string) string {
 	if c.Kind != "histogram" {
 		return s + many + " needed more " + cut(printable(c.Signal), 30) + " than usual."
 	}
-	s += many + plural(0, "", " were slower than usual")
+	s += many + " were slower than usual"
 	if b, a := plainSeconds(c.Baseline), plainSeconds(c.Post); b != "" && a != "" && c.Quantile.Known() {
 		s += " (" + slowest(c.Quantile) + ": " + b + " before, " + a + " after)"
 	}
