@@ -192,6 +192,8 @@ var (
 	ErrReadOnly = errors.New("read-only")
 	// ErrForbidden: the source can be written, but not by this process.
 	ErrForbidden = errors.New("not permitted")
+	// ErrFull: there is no room left for the new text.
+	ErrFull = errors.New("no room to write")
 	// ErrInvalid: the source, or the change, makes no sense to flagd.
 	ErrInvalid = errors.New("invalid")
 	// ErrAmbiguousEdit: the source can be read in two ways, or an edit would touch more than the

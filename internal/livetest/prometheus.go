@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package livetest starts real servers on loopback for tests, and fills them with made
 // history over their own protocols. It knows nothing about rules or statistics, so a test
 // that uses it cannot agree with driftwatch by sharing a mistake.
