@@ -231,7 +231,7 @@ func flagFailure(err error) error {
 	switch {
 	case errors.Is(err, flags.ErrNotFound), errors.Is(err, flags.ErrInvalid):
 		code = exitUsage
-	case errors.Is(err, flags.ErrReadOnly), errors.Is(err, flags.ErrForbidden), errors.Is(err, flags.ErrManagedElsewhere), errors.Is(err, flags.ErrAmbiguousEdit):
+	case errors.Is(err, flags.ErrReadOnly), errors.Is(err, flags.ErrForbidden), errors.Is(err, flags.ErrFull), errors.Is(err, flags.ErrManagedElsewhere), errors.Is(err, flags.ErrAmbiguousEdit):
 		code = flagsRefused
 	case errors.Is(err, flags.ErrConflict), errors.Is(err, flags.ErrUnproven), errors.Is(err, flags.ErrWrittenUnsure):
 		code = flagsNotProved
@@ -272,7 +272,7 @@ func (p *program) turnOff(ctx context.Context, t *flagTarget, hand worker.Hand, 
 	key := journal.Key{Rule: t.rule.Path, UpgradeID: journal.HandID(time.Now()), Source: t.ref.Source, Flag: t.ref.Key}
 	written, err := hand.TurnOff(ctx, t.source, t.state, t.flag.Off, key, byPerson(reason))
 	if errors.Is(err, flags.ErrAlreadyOff) {
-		fmt.Fprintf(p.stdout, "%s is off already, revision %s; nothing was written\n", t.ref.Key, t.state.Revision.Short())
+		fmt.Fprintf(p.stdout, "%s is %s already, revision %s; nothing was written\n", t.ref.Key, t.state.Word(t.flag.Off.Variant), t.state.Revision.Short())
 		_, err := p.prove(ctx, t, verifyWithin)
 		return err
 	}
@@ -284,7 +284,11 @@ func (p *program) proveWrite(ctx context.Context, t *flagTarget, hand worker.Han
 	if err != nil {
 		return flagFailure(err)
 	}
-	fmt.Fprintf(p.stdout, "%s   %s → off   revision %s → %s   written %s\n", t.ref.Key, t.state.Word(t.flag.Off.Variant),
+	became := "off"
+	if t.flag.Off.Disabled {
+		became = "disabled, falls back to the code default"
+	}
+	fmt.Fprintf(p.stdout, "%s   %s → %s   revision %s → %s   written %s\n", t.ref.Key, t.state.Word(t.flag.Off.Variant), became,
 		written.Receipt.Before.Short(), written.Receipt.After.Short(), written.At.UTC().Format("15:04:05.0 UTC"))
 	ctx = context.WithoutCancel(ctx) // what was written is looked at and journaled
 	var evidence flags.Evidence
@@ -305,8 +309,11 @@ func byPerson(reason string) string {
 func (p *program) prove(ctx context.Context, t *flagTarget, within time.Duration) (flags.Evidence, error) {
 	evidence, err := t.prover.Prove(ctx, t.question, within)
 	where := "off"
+	if t.flag.Off.Disabled {
+		where = "disabled (it falls back to the code default)"
+	}
 	if evidence.Viewpoint.Kind == flags.File {
-		where = "off in the file"
+		where += " in the file"
 	}
 	if err != nil {
 		for _, a := range evidence.Answers {

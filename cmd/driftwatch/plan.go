@@ -70,7 +70,11 @@ func (p *program) plan(t *flagTarget, out, reason string, valid time.Duration) e
 // showPlan prints what a plan would change.
 func (p *program) showPlan(plan flags.Plan) {
 	c := plan.Change
-	fmt.Fprintf(p.stdout, "%s   would serve %q to everybody   revision %s   %s\n", c.Ref.Key, c.Want.Variant, c.Base.Short(), c.Path)
+	what := fmt.Sprintf("would serve %q to everybody", c.Want.Variant)
+	if c.Mode == flags.Disable {
+		what = "would fall back to the default in the application's code"
+	}
+	fmt.Fprintf(p.stdout, "%s   %s   revision %s   %s\n", c.Ref.Key, what, c.Base.Short(), c.Path)
 	if plan.Reason != "" {
 		fmt.Fprintf(p.stdout, "why    %q, planned by %q at %s\n", plan.Reason, plan.By, plan.Made.Format("2006-01-02 15:04:05 UTC"))
 	}

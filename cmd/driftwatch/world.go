@@ -163,6 +163,9 @@ func (w *world) source(name string) (flags.Switch, error) {
 	if !ok {
 		return nil, usage("the configuration names no flag source %q; add it under flag_sources", name)
 	}
+	if f := s.FlagdFile; f.Overlay != "" {
+		return flags.NewFlagdOverlay(name, f.Path, f.Overlay), nil
+	}
 	return flags.NewFlagdFile(name, s.FlagdFile.Path), nil
 }
 
@@ -175,7 +178,7 @@ func (w *world) prover(name string) (flags.Prover, error) {
 	if v.OFREP != nil {
 		return flags.NewOFREPProver(v.OFREP.URL, http.DefaultClient), nil
 	}
-	return flags.NewFileProver(v.FlagdFile.Path), nil
+	return flags.NewFileProver(v.FlagdFile.Path, v.FlagdFile.Later...), nil
 }
 
 // namedJournal reports whether somebody chose the journal, so that one that cannot be opened

@@ -65,9 +65,12 @@ type FlagSource struct {
 	FlagdFile *FlagdFile
 }
 
-// A FlagdFile is a file of flagd definitions, edited in place.
+// A FlagdFile is a file of flagd definitions: edited in place, or with an overlay behind it that
+// is driftwatch's alone.
 type FlagdFile struct {
-	Path string
+	Path    string
+	Overlay string   // "" for mode edit
+	Later   []string // for a Verifier: the files that flagd reads behind it, in order
 }
 
 // A Verifier is how the application sees its flags. Exactly one field is set.
@@ -292,13 +295,21 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 		if !ok {
 			continue
 		}
-		path := p.filePath(f)
-		mode := f.Get("mode")
-		if text, ok := mode.Choice("edit", "overlay"); ok && text == "overlay" {
-			mode.Fail("mode overlay is not built yet", "write edit: the definition itself is changed, one line of it")
+		flagd := &FlagdFile{Path: p.filePath(f)}
+		mode, overlay := f.Get("mode"), f.Get("overlay")
+		switch text, _ := mode.Choice("edit", "overlay"); {
+		case text == "overlay":
+			if s, ok := f.Need("overlay", "write the file that flagd lists last, which is driftwatch's alone: overlay: overlay.json").Text(); ok {
+				flagd.Overlay = p.path(s)
+			}
+			if flagd.Overlay == flagd.Path && flagd.Path != "" {
+				overlay.FailKey("the overlay is the file itself", "write a file of its own, with the text {\"flags\":{}}, and list it last in flagd's sources")
+			}
+		case overlay.Given():
+			overlay.FailKey("an overlay without mode: overlay", "write mode: overlay, or leave the overlay out")
 		}
 		f.Close()
-		out[e.Key()] = FlagSource{FlagdFile: &FlagdFile{Path: path}}
+		out[e.Key()] = FlagSource{FlagdFile: flagd}
 	}
 	return out
 }
@@ -311,11 +322,20 @@ func (p *parser) filePath(m *strictyaml.Map) string {
 	return p.path(s)
 }
 
+// seen is how flagd sees a source, where it reads nothing else.
+func (f *FlagdFile) seen() *FlagdFile {
+	v := &FlagdFile{Path: f.Path}
+	if f.Overlay != "" {
+		v.Later = []string{f.Overlay}
+	}
+	return v
+}
+
 // verify returns a verifier for every source: the file itself where none is written.
 func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[string]Verifier {
 	out := map[string]Verifier{}
 	for name, s := range sources {
-		out[name] = Verifier{FlagdFile: s.FlagdFile}
+		out[name] = Verifier{FlagdFile: s.FlagdFile.seen()}
 	}
 	m, _ := v.Map()
 	for _, e := range m.Entries() {
@@ -333,7 +353,12 @@ func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[s
 			ofrep.FailKey("two ways to verify one source", "keep the one that the application uses")
 		case file.Given():
 			if f, ok := file.Map(); ok {
-				out[e.Key()] = Verifier{FlagdFile: &FlagdFile{Path: p.filePath(f)}}
+				v := &FlagdFile{Path: p.filePath(f)}
+				later, _ := f.Get("later").Texts()
+				for _, s := range later {
+					v.Later = append(v.Later, p.path(s))
+				}
+				out[e.Key()] = Verifier{FlagdFile: v}
 				f.Close()
 			}
 		case ofrep.Given():

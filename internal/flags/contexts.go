@@ -13,6 +13,9 @@ import (
 // NewQuestion asks whether everybody gets w: the contexts of the rule, one per targeting rule
 // where s shows them, and n with targeting keys from r. Plan tells w.Value.
 func NewQuestion(s State, w Want, f rule.Flag, n int, r *rand.Rand) Question {
+	if w.Variant == "" {
+		w.Value = codeDefault(s.Variants)
+	}
 	q := Question{Key: s.Ref.Key, Want: w, Variants: s.Variants}
 	for _, p := range f.Probes {
 		q.Probes = append(q.Probes, Probe(p))
@@ -124,6 +127,6 @@ func variable(v any) string {
 	return name
 }
 
-func sortedKeys(m map[string]any) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
 }

@@ -278,7 +278,11 @@ func (in DecideInput) byFlag([]detect.Row) Decision {
 	case !in.State.Present:
 		return refuse(ReasonNoFlag, "source %s has no flag %s", f.Source, f.Key)
 	case in.State.Off(f.Off.Variant):
-		return Decision{Outcome: AlreadyOff, Reason: ReasonAlreadyOff, Text: fmt.Sprintf("%s is off already, revision %s", f.Key, in.State.Revision.Short())}
+		word := "off"
+		if f.Off.Disabled {
+			word = "disabled"
+		}
+		return Decision{Outcome: AlreadyOff, Reason: ReasonAlreadyOff, Text: fmt.Sprintf("%s is %s already, revision %s", f.Key, word, in.State.Revision.Short())}
 	}
 	if at, ok := in.restored(); ok {
 		return refuse(ReasonPersonRestored, "%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, at.UTC().Format(time.RFC3339))
@@ -296,6 +300,9 @@ func (in DecideInput) byFlag([]detect.Row) Decision {
 		return refuse(ReasonCouldNotCheck, "who is served what could not be seen: %v", in.ServedErr)
 	}
 	if in.Served.Suspect == 0 {
+		if f.Off.Disabled {
+			return refuse(ReasonNotServed, "%s serves nobody a variant (%d contexts looked at): it is not the cause", f.Key, in.Served.Contexts)
+		}
 		return refuse(ReasonNotServed, "%s serves nobody anything but %q (%d contexts looked at): it is not the cause", f.Key, f.Off.Variant, in.Served.Contexts)
 	}
 	if f.Exposure == "" {

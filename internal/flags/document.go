@@ -31,38 +31,91 @@ func stateOf(d dialect, r Ref, path string, raw []byte) (State, error) {
 	if !t.present {
 		return s, fmt.Errorf("%w: %s", ErrNotFound, missing(r.Key, t.keys))
 	}
-	s.Present, s.Enabled = true, t.state == enabled
-	s.DefaultVariant, s.Variants, s.Targeting = t.defaultVariant, t.variants, t.targeted()
-	s.Probes, s.Metadata = contextsOf(t.targeting), t.metadata
-	s.Definition = string(revisionOf([]byte(text([]any{t.state, t.variants, t.defaultVariant, t.targeting}))))
+	t.describe(&s)
+	s.Probes = contextsOf(t.targeting)
 	return s, nil
 }
 
-// enabled is the state of a flag that serves variants.
-const enabled = "ENABLED"
+// describe is t in a State.
+func (t flagText) describe(s *State) {
+	s.Present, s.Enabled = true, t.state == enabled
+	s.DefaultVariant, s.Variants, s.Targeting = t.defaultVariant, t.variants, t.targeted()
+	s.Metadata = t.metadata
+	s.Definition = string(revisionOf([]byte(text([]any{t.state, t.variants, t.defaultVariant, t.targeting}))))
+	s.Only = ""
+	if variants, ok := served(t.targeting, t.defaultVariant); ok && len(variants) == 1 {
+		s.Only = sortedKeys(variants)[0]
+	}
+}
+
+// The states of a flag: one that serves variants, and one that leaves everybody to the default
+// in the application's code.
+const (
+	enabled  = "ENABLED"
+	disabled = "DISABLED"
+)
 
 // planText is Plan for a flag in a text.
 func planText(d dialect, path string, s State, m Mode, w Want) (Change, error) {
-	if m != OffVariant {
-		return Change{}, fmt.Errorf("%w: mode %s: a disabled flag serves the default in the application's code, which nobody can check from here; name a variant that means off", ErrInvalid, m)
-	}
 	t, err := d.locate(s.Raw, s.Ref.Key)
 	if err != nil {
 		return Change{}, err
 	}
 	value, defined := t.variants[w.Variant]
+	var off State
+	t.describe(&off)
 	switch {
 	case !t.present:
 		return Change{}, fmt.Errorf("%w: %s", ErrNotFound, missing(s.Ref.Key, t.keys))
-	case !defined:
+	case m == Disable && w.Variant != "":
+		return Change{}, fmt.Errorf("%w: a disabled flag serves no variant, so not %q, but the default in the application's code", ErrInvalid, w.Variant)
+	case m == Disable && t.state != enabled:
+		return Change{}, fmt.Errorf("%w: its state is %s, revision %s", ErrAlreadyOff, t.state, revisionOf(s.Raw).Short())
+	case m != Disable && !defined:
 		return Change{}, fmt.Errorf("%w: it has no variant %q, only %s", ErrInvalid, w.Variant, names(t.variants))
 	case t.state != enabled:
 		return Change{}, fmt.Errorf("%w: its state is %s, so it serves the default in the application's code and no variant", ErrInvalid, t.state)
-	case t.defaultVariant == w.Variant && !t.targeted():
+	case m == RampZero && off.Off(w.Variant), m == OffVariant && t.defaultVariant == w.Variant && !t.targeted():
 		return Change{}, fmt.Errorf("%w: revision %s", ErrAlreadyOff, revisionOf(s.Raw).Short())
 	}
 	w.Value = value
-	return editText(d, path, s, m, w, t.patch(w.Variant))
+	var p Patch
+	switch m {
+	case OffVariant:
+		p = t.patch(w.Variant)
+	case RampZero:
+		p, err = t.rampPatch(w.Variant)
+	case Disable:
+		w.Value = codeDefault(t.variants)
+		p, err = t.setState(disabled)
+	default:
+		err = fmt.Errorf("%w: no mode %q", ErrInvalid, m)
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	return editText(d, path, s, m, w, p)
+}
+
+// rampPatch is the splices that give the flag's one ramp to variant.
+func (t flagText) rampPatch(variant string) (Patch, error) {
+	if _, err := rampToZero(t.targeting, t.defaultVariant, variant); err != nil {
+		return nil, err
+	}
+	buckets, _ := t.ramp.([]any)
+	zero, ok := zeroBuckets(buckets, variant)
+	if !ok || t.setRamp == nil {
+		return nil, fmt.Errorf("%w: ramp: zero: the text of the ramp cannot be told", ErrAmbiguousEdit)
+	}
+	return t.setRamp(text(zero))
+}
+
+// codeDefault is a value that a default in the code might have: one of a variant's.
+func codeDefault(variants map[string]any) any {
+	for _, name := range sortedKeys(variants) {
+		return variants[name]
+	}
+	return false
 }
 
 // editText is the change that makes the splices of p in the text of s.
@@ -146,7 +199,11 @@ func (d flagdText) load(text []byte) error {
 	return err
 }
 
-// check allows the flag's default and targeting to differ, and asks flagd's own evaluator.
+// randomUsers is how many contexts without a meaning of their own a ramp is tried with: one
+// that still gave another variant to 5 % of users would get past all in 0.6 % of cases.
+const randomUsers = 100
+
+// check allows what the mode is about to differ, and asks flagd's own evaluator.
 func (d flagdText) check(c Change, before, after []byte) error {
 	var decoded [2]any
 	for i, text := range [][]byte{before, after} {
@@ -158,19 +215,30 @@ func (d flagdText) check(c Change, before, after []byte) error {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
-	if paths := unplanned(c.Ref.Key, decoded[0], decoded[1]); len(paths) > 0 {
+	if paths := unplanned(c.Ref.Key, c.Mode, decoded[0], decoded[1]); len(paths) > 0 {
 		return fmt.Errorf("%w: the edit would change %s too", ErrAmbiguousEdit, strings.Join(paths, ", "))
 	}
 	t, err := d.locate(after, c.Ref.Key)
 	if err != nil {
 		return err
 	}
-	if t.defaultVariant != c.Want.Variant || t.targeted() {
+	var now State
+	if t.describe(&now); !now.Off(c.Want.Variant) || c.Mode == OffVariant && now.Targeting {
 		return fmt.Errorf("%w: the edit would not turn it off", ErrAmbiguousEdit)
 	}
 	set, err := loadFlagd(d.name, after)
 	if err != nil {
 		return err
+	}
+	switch c.Mode {
+	case Disable:
+		return set.leaves(c.Ref.Key)
+	case RampZero:
+		contexts := contextsOf(t.targeting)
+		for i := range randomUsers {
+			contexts = append(contexts, Probe{targetingKey: fmt.Sprintf("driftwatch-%d", i)})
+		}
+		return set.servesAll(c.Ref.Key, c.Want.Variant, contexts)
 	}
 	return set.serves(c.Ref.Key, c.Want.Variant)
 }

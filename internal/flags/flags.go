@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/driftwatch/driftwatch/internal/rule"
 )
 
 // A Ref names one flag of one source.
@@ -41,14 +43,27 @@ func (r Revision) Matches(s string) bool {
 // A Mode is a way to turn a flag off.
 type Mode string
 
-// The modes. Disable falls back to the default in the application's code, which need not be off;
-// no Switch plans it.
+// The modes. The zero value is none of them.
 const (
-	OffVariant Mode = "variant" // everybody gets the wanted variant
-	Disable    Mode = "disable"
+	OffVariant Mode = "variant"   // everybody gets the wanted variant
+	RampZero   Mode = "ramp_zero" // so does everybody whom the flag's one ramp reaches, and nobody else got another before
+	Disable    Mode = "disable"   // the flag falls back to the default in the application's code, and serves no variant
 )
 
-// A Want is what everybody shall get: a variant and its value. Plan fills in the value.
+// ModeOf is the way in which a rule wants a flag to be turned off.
+func ModeOf(off rule.Off) Mode {
+	switch {
+	case off.Disabled:
+		return Disable
+	case off.RampZero:
+		return RampZero
+	}
+	return OffVariant
+}
+
+// A Want is what everybody shall get: a variant and its value. Plan fills in the value. Without
+// a variant it is the default in the application's code, which only a disabled flag gives to
+// everybody; the value is then one that such a default might have.
 type Want struct {
 	Variant string `json:"variant"`
 	Value   any    `json:"value"`
@@ -63,6 +78,7 @@ type State struct {
 	DefaultVariant string         // "" if there is none: the code's default is served
 	Variants       map[string]any // bool, string, float64 or map[string]any
 	Targeting      bool           // there are rules beside the default variant
+	Only           string         // the one variant that the rules can serve, where that can be read from them; else ""
 	Probes         []Probe        // contexts that the targeting rules tell apart, where that is easy to see
 	Metadata       map[string]any // notes of the flag's owners, such as {"owner": "payments", "critical": true}
 	Definition     string         // changes when what the flag serves does, and with nothing else; "" = not told
@@ -73,9 +89,13 @@ type State struct {
 }
 
 // Off reports whether everybody is served variant, as far as the source tells: it is the
-// default, nothing targets past it, and the flag is not disabled.
+// default, nothing targets past it, and the flag is not disabled. Without a variant it reports
+// whether everybody is left to the default in the code, as of a disabled flag.
 func (s State) Off(variant string) bool {
-	return s.Present && s.Enabled && variant != "" && s.DefaultVariant == variant && !s.Targeting
+	if variant == "" {
+		return s.Present && !s.Enabled
+	}
+	return s.Present && s.Enabled && (s.DefaultVariant == variant && !s.Targeting || s.Only == variant)
 }
 
 // Word is the state for people: "off", "on", "on for some", "disabled" or "missing".

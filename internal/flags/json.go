@@ -143,6 +143,24 @@ func (n *jsonNode) unique(refs bool) error {
 	return nil
 }
 
+// find returns the value of the first member of that name at or below n, or nil.
+func (n *jsonNode) find(name string) *jsonNode {
+	for _, m := range n.members {
+		if m.name == name {
+			return m.jsonNode
+		}
+		if found := m.find(name); found != nil {
+			return found
+		}
+	}
+	for _, v := range n.items {
+		if found := v.find(name); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
 // decode returns the value of n as encoding/json would, numbers as float64.
 func (n *jsonNode) decode(text []byte) any {
 	var v any
@@ -223,8 +241,15 @@ func locateJSON(text []byte, key string) (flagText, error) {
 		first := flag.members[0].key.start // variants at least are there
 		return Patch{splice(text, span{first, first}, `"defaultVariant": `+quoted+", ")}
 	}
+	t.setState = func(state string) (Patch, error) {
+		return Patch{splice(text, members["state"].span, quoteJSON(state))}, nil
+	}
 	if targeting != nil {
-		t.dropTargeting = Patch{splice(text, targeting.span, "{}")}
+		t.setTargeting = func(value string) Patch { return Patch{splice(text, targeting.span, value)} }
+		if ramp := targeting.find("fractional"); ramp != nil {
+			t.ramp = ramp.decode(text)
+			t.setRamp = func(value string) (Patch, error) { return Patch{splice(text, ramp.span, value)}, nil }
+		}
 	}
 	return t, nil
 }

@@ -64,9 +64,9 @@ func TestProveInFile(t *testing.T) {
 			t.Parallel()
 			_, path := source(t, "f.json", flagFile(tt.flags))
 			p := NewFileProver(path)
-			within := 10 * time.Second
+			within := time.Minute
 			if !tt.proved {
-				within = 300 * time.Millisecond
+				within = time.Millisecond // for the one round that there is always
 			}
 			e, err := p.Prove(t.Context(), question("x"), within)
 			if e.Proved != tt.proved || (err == nil) != tt.proved {
@@ -118,11 +118,11 @@ func TestProveOtherKinds(t *testing.T) {
 			f, path := source(t, "f.json", flagFile(`"x": {"state": "ENABLED", "variants": `+tt.variants+`, "defaultVariant": "on"}`))
 			c := planned(t, f, "x")
 			q := NewQuestion(read(t, f, "x"), c.Want, rule.Flag{}, 3, rand.New(rand.NewPCG(1, 2)))
-			if e, err := NewFileProver(path).Prove(t.Context(), q, 200*time.Millisecond); !errors.Is(err, ErrUnproven) {
+			if e, err := NewFileProver(path).Prove(t.Context(), q, time.Millisecond); !errors.Is(err, ErrUnproven) {
 				t.Errorf("proved while on: %+v", e)
 			}
 			mustTurnOff(t, f, c)
-			if e, err := NewFileProver(path).Prove(t.Context(), q, 10*time.Second); err != nil {
+			if e, err := NewFileProver(path).Prove(t.Context(), q, time.Minute); err != nil {
 				t.Errorf("%v: %+v", err, e)
 			}
 		})
@@ -150,7 +150,7 @@ func TestApplicationSeesTheFlip(t *testing.T) {
 			vip := openfeature.NewEvaluationContext("vip", nil)
 			wait := func(want bool) {
 				t.Helper()
-				for range 1000 {
+				for range 12_000 { // a minute, for a machine out of breath
 					// The code default is the other value, so a fallback is no answer.
 					if got, err := app.BooleanValue(t.Context(), "frac", !want, vip); err == nil && got == want {
 						return
@@ -187,7 +187,7 @@ func TestProveWaitsForTheFlip(t *testing.T) {
 	}
 	proved := make(chan result)
 	go func() {
-		e, err := NewFileProver(path).Prove(t.Context(), q, 20*time.Second)
+		e, err := NewFileProver(path).Prove(t.Context(), q, time.Minute)
 		proved <- result{e, err}
 	}()
 	select {
@@ -243,7 +243,7 @@ func TestProofsLeaveNothingBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
 	files := openFiles(t)
 	for range 5 {
-		if _, err := NewFileProver(path).Prove(t.Context(), question("x"), 10*time.Second); err != nil {
+		if _, err := NewFileProver(path).Prove(t.Context(), question("x"), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -254,7 +254,7 @@ func TestProofsLeaveNothingBehind(t *testing.T) {
 		b, _ := os.ReadFile(log.Name())
 		t.Errorf("written to stderr:\n%s", b)
 	}
-	for range 200 {
+	for range 6000 {
 		if runtime.NumGoroutine() <= before && openFiles(t) <= files {
 			return
 		}
@@ -347,9 +347,9 @@ func TestProveOverOFREP(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.key, func(t *testing.T) {
 			asked.Store(0)
-			within := 20 * time.Second
+			within := time.Minute
 			if !tt.proved {
-				within = 150 * time.Millisecond
+				within = time.Millisecond
 			}
 			e, err := prover().Prove(t.Context(), question(tt.key), within)
 			if e.Proved != tt.proved || (err == nil) != tt.proved || err != nil && !strings.Contains(err.Error(), tt.words) {
@@ -370,7 +370,7 @@ func TestProveOverOFREP(t *testing.T) {
 	t.Run("a late flip", func(t *testing.T) {
 		swap.Store("plain")
 		time.AfterFunc(100*time.Millisecond, func() { swap.Store("off") })
-		e, err := prover().Prove(t.Context(), question("swap"), 20*time.Second)
+		e, err := prover().Prove(t.Context(), question("swap"), time.Minute)
 		if err != nil || e.Took < 160*time.Millisecond { // the flip and 60 ms of nothing but off
 			t.Errorf("%+v, %v", e, err)
 		}

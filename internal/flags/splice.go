@@ -56,10 +56,13 @@ type flagText struct {
 	targeting      any            // decoded; nil where absent or null
 	metadata       map[string]any // decoded; nil where absent
 
-	// setDefault and dropTargeting are the splices that make variant the default and that empty
-	// the targeting; dropTargeting is nil where there is none.
-	setDefault    func(variant string) Patch
-	dropTargeting Patch
+	// The splices that make variant the default, and that write the state, the targeting and the
+	// one ramp anew, as JSON. setTargeting and setRamp are nil where there is none.
+	setDefault   func(variant string) Patch
+	setState     func(state string) (Patch, error)
+	setTargeting func(value string) Patch
+	setRamp      func(value string) (Patch, error)
+	ramp         any // decoded; what setRamp writes anew
 }
 
 // targeted reports whether the flag's rules can serve anything but the default: flagd takes
@@ -76,7 +79,7 @@ func (t flagText) patch(variant string) Patch {
 		p = append(p, t.setDefault(variant)...)
 	}
 	if t.targeted() {
-		p = append(p, t.dropTargeting...)
+		p = append(p, t.setTargeting("{}")...)
 	}
 	slices.SortFunc(p, func(a, b Splice) int { return a.Offset - b.Offset })
 	return p
@@ -113,12 +116,18 @@ func pointer(key string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }
 
-// unplanned returns the paths in which before and after differ although setting the default
-// and emptying the targeting of the flag does not touch them.
-func unplanned(key string, before, after any) []string {
+// unplanned returns the paths in which before and after differ although a change of the flag in
+// this mode does not touch them.
+func unplanned(key string, m Mode, before, after any) []string {
 	flag := "/flags/" + pointer(key)
 	return slices.DeleteFunc(differences(nil, "", before, after), func(p string) bool {
-		return p == flag+"/defaultVariant" || p == flag+"/targeting" || strings.HasPrefix(p, flag+"/targeting/")
+		switch {
+		case p == flag+"/defaultVariant":
+			return m == OffVariant
+		case p == flag+"/targeting", strings.HasPrefix(p, flag+"/targeting/"):
+			return m == OffVariant || m == RampZero
+		}
+		return m == Disable && p == flag+"/state"
 	})
 }
 

@@ -287,7 +287,7 @@ func TestUnplannedPaths(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := strings.Join(unplanned("x", a, b), " "); got != tt.want {
+			if got := strings.Join(unplanned("x", OffVariant, a, b), " "); got != tt.want {
 				t.Errorf("unplanned paths %q, want %q", got, tt.want)
 			}
 		})
@@ -325,6 +325,25 @@ func fuzzPlan(f *testing.F, name, text string) {
 	f.Fuzz(func(t *testing.T, text, key string) {
 		file := NewFlagdFile("p", name)
 		s := State{Ref: Ref{"p", key}, Raw: []byte(text)}
+		for mode, want := range map[Mode]Want{RampZero: {Variant: "off"}, Disable: {}} {
+			c, err := file.Plan(s, mode, want)
+			if err != nil {
+				if _, ok := errors.AsType[*Error](err); !ok {
+					t.Fatalf("mode %s: an error without a name: %v", mode, err)
+				}
+				continue
+			}
+			after, err := forward(t, c).Apply(s.Raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back, err := splices(t, c.Inverse).Apply(after); err != nil || string(back) != text {
+				t.Fatalf("mode %s taken back: %v\n%q\nwas\n%q", mode, err, back, text)
+			}
+			if _, err := file.Plan(State{Ref: s.Ref, Raw: after}, mode, want); !errors.Is(err, ErrAlreadyOff) {
+				t.Fatalf("mode %s planned again: %v, want ErrAlreadyOff", mode, err)
+			}
+		}
 		c, err := file.Plan(s, OffVariant, Want{Variant: "off"})
 		if err != nil {
 			if _, ok := errors.AsType[*Error](err); !ok {

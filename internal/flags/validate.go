@@ -7,12 +7,8 @@ import (
 	"strings"
 
 	"github.com/open-feature/flagd/core/pkg/evaluator"
-	"github.com/open-feature/flagd/core/pkg/logger"
 	"github.com/open-feature/flagd/core/pkg/model"
-	"github.com/open-feature/flagd/core/pkg/store"
-	flagdsync "github.com/open-feature/flagd/core/pkg/sync"
 	"github.com/open-feature/flagd/core/pkg/utils"
-	"go.uber.org/zap"
 )
 
 // toJSON turns the text of a flag file into JSON in flagd's own way, by the file's extension.
@@ -35,16 +31,30 @@ func loadFlagd(path string, text []byte) (flagdSet, error) {
 	if err != nil {
 		return flagdSet{}, err
 	}
-	quiet := logger.NewLogger(zap.NewNop(), false)
-	flags, err := store.NewStore(quiet, []string{path})
-	if err != nil {
-		return flagdSet{}, fmt.Errorf("open flagd's store: %w", err)
+	return loadSources(flagdSource{path, s})
+}
+
+func refusal(path string, err error) error {
+	return fmt.Errorf("%w: flagd refuses the file %s: %s", ErrInvalid, filepath.Base(path), strings.TrimSpace(err.Error()))
+}
+
+// leaves fails unless flagd leaves everybody to the default in the code.
+func (s flagdSet) leaves(key string) error {
+	v := s.ResolveAsAnyValue(context.Background(), "", key, map[string]any{})
+	if v.Error != nil || v.Reason != model.DisabledReason {
+		return fmt.Errorf("%w: flagd would serve %q with reason %s, not the default in the code", ErrInvalid, v.Variant, v.Reason)
 	}
-	set := flagdSet{evaluator.NewJSON(quiet, flags)}
-	if err := set.SetState(flagdsync.DataSync{FlagData: s, Source: path}); err != nil {
-		return flagdSet{}, fmt.Errorf("%w: flagd refuses the file: %s", ErrInvalid, strings.TrimSpace(err.Error()))
+	return nil
+}
+
+// servesAll fails unless flagd gives variant to each of the contexts.
+func (s flagdSet) servesAll(key, variant string, contexts []Probe) error {
+	for _, c := range contexts {
+		if v := s.ResolveAsAnyValue(context.Background(), "", key, c); v.Error != nil || v.Variant != variant {
+			return fmt.Errorf("%w: flagd would serve %q to %s, not %q", ErrInvalid, v.Variant, text(c), variant)
+		}
 	}
-	return set, nil
+	return nil
 }
 
 // serves fails unless flagd gives variant to a context that it knows nothing of, because it is

@@ -74,9 +74,28 @@ func locateYAML(text []byte, key string) (flagText, error) {
 	}
 	t.setDefault = set
 	if t.targeted() {
-		if t.dropTargeting, err = y.dropValue(members["targeting"], after(root, members["targeting"])); err != nil {
+		if t.setTargeting, err = y.setValue(members["targeting"], after(root, members["targeting"])); err != nil {
 			return flagText{}, err
 		}
+		if ramp := findYAML(members["targeting"].value, "fractional"); ramp != nil {
+			if t.ramp, err = decodeYAMLNode(ramp.value); err != nil {
+				return flagText{}, err
+			}
+			t.setRamp = func(value string) (Patch, error) {
+				set, err := y.setValue(ramp, after(root, ramp))
+				if err != nil {
+					return nil, err
+				}
+				return set(value), nil
+			}
+		}
+	}
+	t.setState = func(state string) (Patch, error) {
+		set, err := y.setText(members["state"].value)
+		if err != nil {
+			return nil, err
+		}
+		return set(state), nil
 	}
 	return t, nil
 }
@@ -327,14 +346,36 @@ func (y *yamlText) setDefault(flag *yaml.Node, def *yamlPair) (func(string) Patc
 		at, err := y.colon(def.key)
 		return func(v string) Patch { return Patch{splice(y.text, span{at, at}, " "+quoteJSON(v))} }, err
 	}
-	s, err := y.scalar(def.value)
+	return y.setText(def.value)
+}
+
+// setText returns what writes a text, quoted, in the place of a scalar.
+func (y *yamlText) setText(old *yaml.Node) (func(string) Patch, error) {
+	s, err := y.scalar(old)
 	return func(v string) Patch {
 		quoted := quoteJSON(v)
-		if single := "'" + strings.ReplaceAll(v, "'", "''") + "'"; def.value.Style == yaml.SingleQuotedStyle && !strings.ContainsAny(v, "\n\r") {
+		if single := "'" + strings.ReplaceAll(v, "'", "''") + "'"; old.Style == yaml.SingleQuotedStyle && !strings.ContainsAny(v, "\n\r") {
 			quoted = single
 		}
 		return Patch{splice(y.text, s, quoted)}
 	}, err
+}
+
+// findYAML returns the first member of that name at or below n, or nil.
+func findYAML(n *yaml.Node, name string) *yamlPair {
+	if n.Kind == yaml.MappingNode {
+		for _, m := range yamlMembers(n) {
+			if m.key.Value == name {
+				return &m
+			}
+		}
+	}
+	for _, c := range n.Content {
+		if m := findYAML(c, name); m != nil {
+			return m
+		}
+	}
+	return nil
 }
 
 func (y *yamlText) lineBreak() string {
@@ -344,23 +385,23 @@ func (y *yamlText) lineBreak() string {
 	return "\n"
 }
 
-// dropValue returns what puts {} in the place of the value of a member. next is the node that
+// setValue returns what puts JSON in the place of the value of a member. next is the node that
 // follows it, nil at the end of the text. Comments between the value and next stay.
-func (y *yamlText) dropValue(m *yamlPair, next *yaml.Node) (Patch, error) {
+func (y *yamlText) setValue(m *yamlPair, next *yaml.Node) (func(value string) Patch, error) {
 	start := y.offset(m.value)
 	if m.value.Style&yaml.FlowStyle != 0 {
 		end := flowEnd(y.text, start)
 		if end == 0 {
 			return nil, fmt.Errorf("%w: line %d: the end of %q is not clear", ErrAmbiguousEdit, m.value.Line, m.key.Value)
 		}
-		return Patch{splice(y.text, span{start, end}, "{}")}, nil
+		return func(v string) Patch { return Patch{splice(y.text, span{start, end}, v)} }, nil
 	}
 	if m.value.Kind == yaml.ScalarNode {
 		s, err := y.scalar(m.value)
 		if err != nil {
 			return nil, err
 		}
-		return Patch{splice(y.text, s, "{}")}, nil
+		return func(v string) Patch { return Patch{splice(y.text, s, v)} }, nil
 	}
 
 	// A block: whole lines, the first of them below the key's.
@@ -386,9 +427,8 @@ func (y *yamlText) dropValue(m *yamlPair, next *yaml.Node) (Patch, error) {
 	if end <= from {
 		return nil, fmt.Errorf("%w: line %d: the end of %q is not clear", ErrAmbiguousEdit, m.value.Line, m.key.Value)
 	}
-	return Patch{
-		splice(y.text, span{colon, colon}, " {}"),
-		splice(y.text, span{from, end}, ""),
+	return func(v string) Patch {
+		return Patch{splice(y.text, span{colon, colon}, " "+v), splice(y.text, span{from, end}, "")}
 	}, nil
 }
 

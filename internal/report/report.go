@@ -260,9 +260,16 @@ const (
 	ReasonApproval       = "approval"
 )
 
+// The kinds of Action. A disabled flag is not off: its application falls back to the default in
+// its code, and somebody vouches for that.
+const (
+	FlagOff      = "flag_off"
+	FlagDisabled = "flag_disabled"
+)
+
 // An Action is what was done, or was not done and why.
 type Action struct {
-	Kind           string   `json:"kind"` // flag_off
+	Kind           string   `json:"kind"` // flag_off, or flag_disabled: the flag is left to the default in the code
 	Flag           Word     `json:"flag"`
 	Outcome        Outcome  `json:"outcome"`
 	Reason         Word     `json:"reason"`           // why not, one of Reasons; null where it was done

@@ -665,3 +665,35 @@ func TestEveryReasonAndStateHasWords(t *testing.T) {
 		t.Errorf("%d states of a recovery, want 6", len(states))
 	}
 }
+
+// A flag that is disabled falls back to the default in the code, which may be on: no sentence
+// calls it off.
+func TestDisabledIsNeverCalledOff(t *testing.T) {
+	calledOff := regexp.MustCompile(`(?i)\bturn(ed)? off\b|\bflag \S+ off\b|\bis off\b|verified off|written off|already off|flag off`)
+	for _, outcome := range []Outcome{Verified, WrittenNotVerified, Failed, AlreadyOff, DryRun} {
+		for _, viewpoint := range []Word{"file", "ofrep"} {
+			a := verified(viewpoint)
+			a.Kind, a.Outcome = FlagDisabled, outcome
+			in := regressed()
+			in.Actions = []Action{a}
+			r := New(in)
+			texts := append(r.actionWords(), r.actionText(a))
+			for _, e := range r.Evidence {
+				if e.ID == "flag_off" {
+					texts = append(texts, string(e.Text))
+				}
+			}
+			for _, text := range texts {
+				if calledOff.MatchString(text) {
+					t.Errorf("%s: %q calls a disabled flag off", outcome, text)
+				}
+			}
+			if outcome == Verified && !strings.Contains(r.actionText(a), "falls back to the code default") {
+				t.Errorf("%q does not say what is served", r.actionText(a))
+			}
+		}
+	}
+	if !calledOff.MatchString(New(regressed()).actionText(verified("file"))) {
+		t.Error("the expression does not know the words of a flag that is off")
+	}
+}

@@ -276,6 +276,12 @@ func warningText(w string) string {
 // verifiedWords are what may be said of a proved action: driftwatch reading back the file
 // that it wrote is not the application having seen it.
 func verifiedWords(a Action) string {
+	if a.Kind == FlagDisabled {
+		if a.Viewpoint == "file" {
+			return "verified in the file: it falls back to the code default"
+		}
+		return "verified: it falls back to the code default"
+	}
 	if a.Viewpoint == "file" {
 		return "verified off in the file"
 	}
@@ -290,6 +296,11 @@ func (r *Report) actionText(a Action) string {
 	when := ""
 	if !a.At.IsZero() {
 		when = " " + clock(a.At.Time, r.reference()) + " UTC"
+	}
+	if a.Kind == FlagDisabled {
+		if text := disabledText(a, flag, when); text != "" {
+			return text
+		}
 	}
 	switch a.Outcome {
 	case Verified:
@@ -315,6 +326,31 @@ func (r *Report) actionText(a Action) string {
 		return "No action was taken: " + reasonText(a) + "."
 	}
 	return fmt.Sprintf("Flag %s was left alone: %s.", flag, reasonText(a))
+}
+
+// disabledText is actionText of a flag that is disabled instead of off, "" where the words are
+// the same.
+func disabledText(a Action, flag, when string) string {
+	switch a.Outcome {
+	case Verified:
+		return fmt.Sprintf("Flag %s disabled%s%s, %s.", flag, when, revisions(a), proof(a))
+	case WrittenNotVerified:
+		return fmt.Sprintf("Flag %s may still serve a variant: it was disabled%s%s, but %s%s. A person is needed.", flag, when, revisions(a), doubt(a), detail(a))
+	case Failed:
+		return fmt.Sprintf("Flag %s could not be disabled%s%s. A person is needed.", flag, when, detail(a))
+	case AlreadyOff:
+		return fmt.Sprintf("Flag %s is already disabled and falls back to the code default%s; nothing was written.", flag, detail(a))
+	case DryRun:
+		text := fmt.Sprintf("Would disable %s, which then falls back to the code default", flag)
+		if a.Revision[0] != "" {
+			text += " (revision " + printable(string(a.Revision[0])) + ")"
+		}
+		if len(a.Missing) > 0 {
+			text += "; missing consent: " + list(a.Missing)
+		}
+		return text + "."
+	}
+	return ""
 }
 
 // proof is how an action was proved: "verified off in 1.2 s (30 of 30 evaluations)".
@@ -678,6 +714,14 @@ func (r *Report) actionWords() []string {
 				w = "no action (service-wide)"
 			}
 		}
+		if a.Kind == FlagDisabled {
+			w = orElse(map[Outcome]string{
+				Verified:           "flag disabled, falls back to the code default",
+				WrittenNotVerified: "flag not verified disabled: needs a person",
+				Failed:             "flag not disabled: needs a person",
+				AlreadyOff:         "flag already disabled",
+			}[a.Outcome], w)
+		}
 		if !slices.Contains(out, w) {
 			out = append(out, w)
 		}
@@ -756,9 +800,17 @@ func (r *Report) evidence(in Input) []Evidence {
 		}
 		switch a.Outcome {
 		case Verified:
-			add("flag_off", true, "%s is %s%s", flagName(a), verifiedWords(a), evaluated(a))
+			if a.Kind == FlagDisabled {
+				add("flag_off", true, "%s is disabled, %s%s", flagName(a), verifiedWords(a), evaluated(a))
+			} else {
+				add("flag_off", true, "%s is %s%s", flagName(a), verifiedWords(a), evaluated(a))
+			}
 		case WrittenNotVerified, Failed:
-			add("flag_off", false, "%s is not verified off", flagName(a))
+			if a.Kind == FlagDisabled {
+				add("flag_off", false, "%s is not verified to fall back to the code default", flagName(a))
+			} else {
+				add("flag_off", false, "%s is not verified off", flagName(a))
+			}
 		}
 	}
 	switch r.Recovery.State {

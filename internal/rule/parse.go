@@ -323,11 +323,24 @@ func (p *parser) off(v strictyaml.Value) Off {
 		return off
 	}
 	defer m.Close()
-	variant := m.Get("variant")
+	variant, ramp, state, consent := m.Get("variant"), m.Get("ramp"), m.Get("state"), m.Get("code_default_is_off")
 	off.Variant, _ = variant.Text()
-	refused := m.Refuse("state", "state: disabled is not built: a disabled flag serves the application's own default", "name the variant that means off")
-	refused = m.Refuse("code_default_is_off", "code_default_is_off belongs to state: disabled, which is not built", "leave it out") || refused
-	if !variant.Given() && !refused {
+	_, off.RampZero = ramp.Choice("zero")
+	_, off.Disabled = state.Choice("disabled")
+	switch {
+	case state.Given():
+		for _, other := range []strictyaml.Value{variant, ramp} {
+			if other.Given() {
+				other.FailKey(fmt.Sprintf("%s beside state: disabled", other.Key()), "keep one of the two: a disabled flag serves no variant and has no ramp")
+			}
+		}
+		if known, _ := consent.Bool(); off.Disabled && !known {
+			state.FailKey("state: disabled leaves everybody to the default in the application's code, which driftwatch cannot see", "name the variant that means off; or write code_default_is_off: true beside it if you know that this default is off")
+		}
+	case consent.Given():
+		consent.FailKey("code_default_is_off without state: disabled", "leave it out: a variant is served whatever the default in the code is")
+	}
+	if !variant.Given() && !state.Given() {
 		m.Fail("off names no variant", `write {variant: "off"}, with the variant that means off`)
 	}
 	return off

@@ -289,13 +289,15 @@ func TestParseErrors(t *testing.T) {
 		{"off empty", flag("{key: k, source: p, off: {}}"), []string{`r.yaml:5:30: off names no variant; write {variant: "off"}, with the variant that means off`}},
 		{
 			"off by state", flag("{key: k, source: p, off: {state: disabled}}"),
-			[]string{`r.yaml:5:31: state: disabled is not built: a disabled flag serves the application's own default; name the variant that means off`},
+			[]string{`r.yaml:5:31: state: disabled leaves everybody to the default in the application's code, which driftwatch cannot see; name the variant that means off; or write code_default_is_off: true beside it if you know that this default is off`},
 		},
 		{"off by variant and state", flag("{key: k, source: p, off: {variant: x, state: disabled, code_default_is_off: true}}"), []string{
-			`r.yaml:5:43: state: disabled is not built: a disabled flag serves the application's own default; name the variant that means off`,
-			`r.yaml:5:60: code_default_is_off belongs to state: disabled, which is not built; leave it out`,
+			`r.yaml:5:31: variant beside state: disabled; keep one of the two: a disabled flag serves no variant and has no ramp`,
 		}},
-		{"variant and code default", flag("{key: k, source: p, off: {variant: x, code_default_is_off: true}}"), []string{`r.yaml:5:43: code_default_is_off belongs to state: disabled, which is not built; leave it out`}},
+		{"variant and code default", flag("{key: k, source: p, off: {variant: x, code_default_is_off: true}}"), []string{`r.yaml:5:43: code_default_is_off without state: disabled; leave it out: a variant is served whatever the default in the code is`}},
+		{"ramp to something else", flag("{key: k, source: p, off: {variant: x, ramp: one}}"), []string{`r.yaml:5:49: ramp "one" is not one of zero; known: zero`}},
+		{"ramp without a variant", flag("{key: k, source: p, off: {ramp: zero}}"), []string{`r.yaml:5:30: off names no variant; write {variant: "off"}, with the variant that means off`}},
+		{"another state", flag("{key: k, source: p, off: {state: gone}}"), []string{`r.yaml:5:38: state "gone" is not one of disabled; known: disabled`}},
 		{"probes", flag("{probes: [a, {targetingKey: 5}]" + rest), []string{
 			`r.yaml:5:15: probes "a" is text, not a mapping`,
 			`r.yaml:5:33: targetingKey 5 is a number, not text; put it in quotes: "5"`,
@@ -500,6 +502,7 @@ func TestCheckConstraint(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(full)
 	f.Add(minimal + "---\n" + minimal)
+	f.Add(minimal + "flags: [{key: k, source: p, off: {variant: x, ramp: zero}}, {key: l, source: p, off: {state: disabled, code_default_is_off: true}}]\n")
 	f.Add("{\"service\": \"a\", \"endpoint\": [\"r\"], \"signals\": [{\"name\": \"l\", \"gauge\": \"g\"}]}")
 	f.Add("a: &x [*x]\n<<: *x\n? [1]\n: 2\n...\n%YAML 1.2\n--- !!binary x\n")
 	f.Add(minimal + "windows: {step: 1d, before: 292y, guard: 292y}\nmute: [{}]\nflags: [{behind: {route: 'a)'}}]\n")
@@ -531,4 +534,18 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestOffModes(t *testing.T) {
+	tests := map[string]Off{
+		`{variant: "off"}`:                             {Variant: "off"},
+		`{variant: "off", ramp: zero}`:                 {Variant: "off", RampZero: true},
+		`{state: disabled, code_default_is_off: true}`: {Disabled: true},
+	}
+	for text, want := range tests {
+		rules, err := Parse("r.yaml", []byte("service: a\nendpoint: [route]\nsignals: [{name: latency, histogram: x_seconds}]\nflags: [{key: k, source: p, off: "+text+"}]\n"))
+		if err != nil || rules[0].Flags[0].Off != want {
+			t.Errorf("%s: %+v, %v; want %+v", text, rules, err, want)
+		}
+	}
 }

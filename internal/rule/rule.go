@@ -101,10 +101,13 @@ type Flag struct {
 	Column   int
 }
 
-// Off is what "off" means for a flag: a variant. A disabled state is none: the flag then serves
-// the default in the application's code, which nobody can check from here.
+// Off is what "off" means for a flag: a variant that everybody gets. A disabled flag serves
+// none: it leaves everybody to the default in the application's code, which nobody can check from
+// here, so that takes the word of who wrote the rule (code_default_is_off).
 type Off struct {
-	Variant string
+	Variant  string // "" where Disabled
+	RampZero bool   // the flag's one ramp is set to give Variant to all; its rules stay
+	Disabled bool   // the flag is disabled
 }
 
 // A Path is a known upgrade; only its flags may be acted on when it matches.

@@ -146,6 +146,22 @@ func (s *session) act(ctx context.Context) (again bool, err error) {
 	return again, nil
 }
 
+// done is what driftwatch did to such a flag, in words.
+func done(off rule.Off) string {
+	if off.Disabled {
+		return "disabled"
+	}
+	return "turned off"
+}
+
+// kindOf is what is done to a flag that its rule wants turned off in this way.
+func kindOf(off rule.Off) string {
+	if off.Disabled {
+		return report.FlagDisabled
+	}
+	return report.FlagOff
+}
+
 // regressed reports whether a row of this flag is.
 func (s *session) regressed(flag int) bool {
 	for _, r := range s.judged.Rows {
@@ -165,7 +181,7 @@ var passing = map[flags.Reason]bool{
 func (s *session) actOn(ctx context.Context, flag int) (action report.Action, again bool, err error) {
 	if !s.replaced.IsZero() && flag >= 0 && s.earlier(flag) == nil {
 		return report.Action{
-			Kind: "flag_off", Flag: report.Word(s.Rule.Flags[flag].Key), Outcome: report.Refused, Reason: report.Word(flags.ReasonStale),
+			Kind: kindOf(s.Rule.Flags[flag].Off), Flag: report.Word(s.Rule.Flags[flag].Key), Outcome: report.Refused, Reason: report.Word(flags.ReasonStale),
 			Detail: report.Word(fmt.Sprintf("%s followed at %s: the numbers are no longer those of this upgrade", s.replacedBy, stamp(s.replaced))),
 		}, false, nil
 	}
@@ -187,9 +203,10 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 		}
 	}
 	action = report.Action{
-		Kind: "flag_off", Outcome: report.Outcome(d.Outcome), Reason: report.Word(d.Reason), Detail: report.Word(d.Text),
+		Kind: report.FlagOff, Outcome: report.Outcome(d.Outcome), Reason: report.Word(d.Reason), Detail: report.Word(d.Text),
 	}
 	if flag >= 0 {
+		action.Kind = kindOf(s.Rule.Flags[flag].Off)
 		action.Flag = report.Word(s.Rule.Flags[flag].Key)
 		action.Revision[0] = report.Word(in.State.Revision.Short())
 		if s.Rule.Flags[flag].Exposure != "" {
@@ -226,6 +243,9 @@ func (s *session) seenOff(ctx context.Context, flag int, state flags.State, acti
 	evidence, err := s.Provers[f.Source].Prove(ctx, Question(f, state, ProofUsers, s.Rand), ProveWithin)
 	action.Viewpoint, action.Evaluations = report.Word(evidence.Viewpoint.Kind), evaluations(evidence)
 	seen := fmt.Sprintf("verified off in %s", evidence.Took.Round(time.Millisecond))
+	if f.Off.Disabled {
+		seen = fmt.Sprintf("disabled, verified in %s: it falls back to the code default", evidence.Took.Round(time.Millisecond))
+	}
 	if err != nil {
 		seen = err.Error()
 		action.Detail = report.Word(seen)
@@ -530,8 +550,11 @@ func (s *session) exposureFallen(ctx context.Context, f rule.Flag) (*float64, er
 // written.
 func (s *session) proveAgain(ctx context.Context, a *pastAction) report.Action {
 	action := report.Action{
-		Kind: "flag_off", Flag: report.Word(a.Change.Ref.Key), Outcome: a.outcome, Detail: report.Word(a.detail),
+		Kind: kindOf(s.Rule.Flags[a.flag].Off), Flag: report.Word(a.Change.Ref.Key), Outcome: a.outcome, Detail: report.Word(a.detail),
 		Revision: [2]report.Word{report.Word(a.Change.Base.Short()), report.Word(a.Change.After.Short())}, At: report.At(a.At),
+	}
+	if a.Receipt.After != "" { // where only the source could tell it
+		action.Revision[1] = report.Word(a.Receipt.After.Short())
 	}
 	f := s.Rule.Flags[a.flag]
 	source, err := s.source(f.Source)
@@ -549,7 +572,7 @@ func (s *session) proveAgain(ctx context.Context, a *pastAction) report.Action {
 	case err == nil && !off:
 		a.outcome = report.Refused
 		action.Outcome, action.Reason = report.Refused, report.Word(flags.ReasonPersonRestored)
-		action.Detail = report.Word(fmt.Sprintf("%s was turned off by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, stamp(a.At)))
+		action.Detail = report.Word(fmt.Sprintf("%s was %s by driftwatch at %s and somebody turned it on again; it is theirs now", f.Key, done(f.Off), stamp(a.At)))
 		return action
 	}
 	return s.prove(ctx, a, action)

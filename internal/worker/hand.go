@@ -43,11 +43,11 @@ type Write struct {
 	At      time.Time // zero: it is not known to be written
 }
 
-// TurnOff writes the change that turns a flag off for everybody. key names the action in the
+// TurnOff writes the change that turns a flag off for everybody, in the way of the rule. key names the action in the
 // journal, where it can stand only once. The error wraps one of the flags package where the
 // source refused, and is a *journal.LimitError where the limits do; nothing is written then. Write holds the intent as soon as there is one.
 func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.State, off rule.Off, key journal.Key, by string) (Write, error) {
-	c, err := source.Plan(state, flags.OffVariant, flags.Want{Variant: off.Variant})
+	c, err := source.Plan(state, flags.ModeOf(off), flags.Want{Variant: off.Variant})
 	if err != nil {
 		return Write{}, err
 	}

@@ -25,7 +25,7 @@ type Approval struct {
 // Plan is the change that turns a flag off, as a plan that a person may approve. Nothing is
 // written. The error wraps one of the flags package.
 func (h Hand) Plan(source flags.Switch, state flags.State, off rule.Off, key journal.Key, by, reason string, valid time.Duration) (flags.Plan, error) {
-	c, err := source.Plan(state, flags.OffVariant, flags.Want{Variant: off.Variant})
+	c, err := source.Plan(state, flags.ModeOf(off), flags.Want{Variant: off.Variant})
 	if err != nil {
 		return flags.Plan{}, err
 	}
