@@ -1,7 +1,7 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build cross demo test postgres check live bench compare calibrate eval fuzz clean
+.PHONY: build cross demo test postgres unleash check live bench compare calibrate eval fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
@@ -52,17 +52,25 @@ postgres:
 	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql; } || { \
 	echo 'tests need initdb and postgres; as root: apt-get install -y --no-install-recommends postgresql' >&2; exit 1; }
 
+# The Unleash server that tests run against, with the versions of its package-lock.json.
+UNLEASH := tools/unleash/node_modules/.package-lock.json
+unleash: $(UNLEASH)
+$(UNLEASH): tools/unleash/package-lock.json
+	cd tools/unleash && npm ci --omit=dev --omit=optional
+	touch $@
+
 test:
 	@rm -f .cache/parts
 	$(call part,build,$(MAKE) --no-print-directory build bin/demo)
 	$(call part,windows,GOOS=windows go build -o /dev/null ./cmd/driftwatch)
 	$(call part,prometheus,$(MAKE) --no-print-directory $(PROMETHEUS))
 	$(call part,postgres,$(MAKE) --no-print-directory postgres)
+	$(call part,unleash,$(MAKE) --no-print-directory unleash)
 	$(call part,test,go test -count=1 ./...)
 	$(call part,test-demo,cd demo && go test -count=1 ./...)
 
 # What a change passes before it is committed.
-check: build cross $(PROMETHEUS) postgres
+check: build cross $(PROMETHEUS) postgres unleash
 	gofmt -l cmd internal demo | (! grep .)
 	go vet ./... && (cd demo && go vet ./...)
 	go tool -modfile=tools/golangci-lint/go.mod golangci-lint run ./...
@@ -99,6 +107,6 @@ fuzz:
 	go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; done; done
 
 clean:
-	rm -rf bin .cache
+	rm -rf bin .cache tools/unleash/node_modules
 
 FORCE:

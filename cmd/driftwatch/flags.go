@@ -231,7 +231,7 @@ func flagFailure(err error) error {
 	switch {
 	case errors.Is(err, flags.ErrNotFound), errors.Is(err, flags.ErrInvalid):
 		code = exitUsage
-	case errors.Is(err, flags.ErrReadOnly), errors.Is(err, flags.ErrForbidden), errors.Is(err, flags.ErrFull), errors.Is(err, flags.ErrManagedElsewhere), errors.Is(err, flags.ErrAmbiguousEdit):
+	case errors.Is(err, flags.ErrReadOnly), errors.Is(err, flags.ErrForbidden), errors.Is(err, flags.ErrFull), errors.Is(err, flags.ErrManagedElsewhere), errors.Is(err, flags.ErrAmbiguousEdit), errors.Is(err, flags.ErrApprovalRequired):
 		code = flagsRefused
 	case errors.Is(err, flags.ErrConflict), errors.Is(err, flags.ErrUnproven), errors.Is(err, flags.ErrWrittenUnsure):
 		code = flagsNotProved
@@ -245,9 +245,10 @@ func (p *program) flagsOffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "off FLAG",
 		Short: "Turn a flag off for everybody and prove it",
-		Long: `Turn a flag off for everybody: its default becomes the rule's off variant, and its
-targeting is taken out and kept for the undo. Nothing else in the file changes. Then
-prove through OpenFeature that every context gets the off variant.
+		Long: `Turn a flag off for everybody. In a file its default becomes the rule's off variant, and
+its targeting is taken out and kept for the undo; nothing else in the file changes. On a
+server its environment is turned off. Then prove through OpenFeature that every context
+gets the off variant.
 
 With --revision the flag is only written if it still is at that revision.`,
 		Example: `  driftwatch flags off payments.backoff-decorrelated-jitter --reason "too many retries"
@@ -358,10 +359,10 @@ func (p *program) flagsRestoreCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "restore FLAG | --all",
-		Short: "Take back what driftwatch wrote last, byte for byte",
-		Long: `Take back what driftwatch wrote last about a flag, byte for byte. It is refused if
-anybody changed the file since: nobody else's edit is undone. After it driftwatch does
-not turn the flag off again for the same upgrade.
+		Short: "Take back what driftwatch wrote last, exactly",
+		Long: `Take back what driftwatch wrote last about a flag: a file byte for byte, a server's
+environment as it was. It is refused if anybody changed it since: nobody else's edit is
+undone. After it driftwatch does not turn the flag off again for the same upgrade.
 
 With --all everything that driftwatch ever wrote and nobody took back is taken back, newest
 first. What is refused is named, and the others are restored all the same.`,
@@ -388,7 +389,7 @@ first. What is refused is named, and the others are restored all the same.`,
 				if err != nil {
 					return flagFailure(err)
 				}
-				fmt.Fprintf(p.stdout, "%s restored   revision %s → %s   the file is what it was before\n", t.ref.Key, done.Before.Short(), done.After.Short())
+				fmt.Fprintf(p.stdout, "%s restored   revision %s → %s   it is what it was before\n", t.ref.Key, done.Before.Short(), done.After.Short())
 				return nil
 			})
 		},

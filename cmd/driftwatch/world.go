@@ -163,10 +163,28 @@ func (w *world) source(name string) (flags.Switch, error) {
 	if !ok {
 		return nil, usage("the configuration names no flag source %q; add it under flag_sources", name)
 	}
+	switch {
+	case s.Unleash != nil:
+		return unleash(s.Unleash), nil
+	case s.LaunchDarkly != nil:
+		l := s.LaunchDarkly
+		return flags.NewLaunchDarkly(l.URL, l.Project, l.Environment, flags.Secret(l.Token), l.RequestApproval, http.DefaultClient), nil
+	case s.Webhook != nil:
+		view, err := w.prover(name)
+		if err != nil {
+			return nil, err
+		}
+		h := s.Webhook
+		return flags.NewWebhook(h.URL, h.StateURL, flags.Secret(h.Secret), view, h.Variants, http.DefaultClient), nil
+	}
 	if f := s.FlagdFile; f.Overlay != "" {
 		return flags.NewFlagdOverlay(name, f.Path, f.Overlay), nil
 	}
 	return flags.NewFlagdFile(name, s.FlagdFile.Path), nil
+}
+
+func unleash(u *config.Unleash) *flags.Unleash {
+	return flags.NewUnleash(u.URL, u.Project, u.Environment, flags.Secret(u.Token), http.DefaultClient)
 }
 
 // prover looks at the flags of a source as the application does.
@@ -175,10 +193,15 @@ func (w *world) prover(name string) (flags.Prover, error) {
 	if !ok {
 		return nil, usage("the configuration names no flag source %q; add it under flag_sources", name)
 	}
-	if v.OFREP != nil {
-		return flags.NewOFREPProver(v.OFREP.URL, http.DefaultClient), nil
+	switch {
+	case v.OFREP != nil:
+		return flags.NewOFREPProver(v.OFREP.URL, flags.Secret(v.OFREP.Token), v.OFREP.Header, http.DefaultClient), nil
+	case v.Unleash != nil:
+		return flags.NewUnleashProver(unleash(w.config.FlagSources[name].Unleash), v.Unleash.URL, flags.Secret(v.Unleash.Token), http.DefaultClient), nil
+	case v.FlagdFile != nil:
+		return flags.NewFileProver(v.FlagdFile.Path, v.FlagdFile.Later...), nil
 	}
-	return flags.NewFileProver(v.FlagdFile.Path, v.FlagdFile.Later...), nil
+	return flags.Blind{}, nil
 }
 
 // namedJournal reports whether somebody chose the journal, so that one that cannot be opened

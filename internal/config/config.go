@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ type Config struct {
 	Prometheus  Prometheus
 	Rules       []string              // files, directories and patterns, for rule.Load
 	FlagSources map[string]FlagSource // by name
-	Verify      map[string]Verifier   // by name of the flag source; every source has one
+	Verify      map[string]Verifier   // by name of the flag source; every source has an entry
 	Journal     Journal
 	Act         bool
 	Approval    Approval
@@ -62,7 +63,10 @@ const (
 
 // A FlagSource is where flags are turned off. Exactly one field is set.
 type FlagSource struct {
-	FlagdFile *FlagdFile
+	FlagdFile    *FlagdFile
+	Unleash      *Unleash
+	LaunchDarkly *LaunchDarkly
+	Webhook      *Webhook
 }
 
 // A FlagdFile is a file of flagd definitions: edited in place, or with an overlay behind it that
@@ -73,15 +77,18 @@ type FlagdFile struct {
 	Later   []string // for a Verifier: the files that flagd reads behind it, in order
 }
 
-// A Verifier is how the application sees its flags. Exactly one field is set.
+// A Verifier is how the application sees its flags. One field is set, or none: nobody looks.
 type Verifier struct {
 	FlagdFile *FlagdFile
 	OFREP     *OFREP
+	Unleash   *UnleashFrontend
 }
 
 // OFREP is a server that speaks the OpenFeature Remote Evaluation Protocol.
 type OFREP struct {
-	URL string
+	URL    string
+	Token  Secret
+	Header string // that the token goes into; "" = Authorization, as a bearer token
 }
 
 // A Journal is where records are kept: in a file, unless there is a server.
@@ -166,7 +173,7 @@ func Parse(path string, text []byte) (*Config, error) {
 	f, docs := strictyaml.Read(path, text)
 	c := Default()
 	c.Path = path
-	p := &parser{dir: filepath.Dir(path)}
+	p := &parser{dir: filepath.Dir(path), unproved: map[string]strictyaml.Value{}}
 	for i, doc := range docs {
 		if i == 0 {
 			p.config(doc.Root, c)
@@ -213,6 +220,8 @@ func CheckURL(s string) error {
 // A parser knows where the file is.
 type parser struct {
 	dir string
+
+	unproved map[string]strictyaml.Value // flag sources that need a way to verify and have none yet
 }
 
 func (p *parser) path(s string) string { return promconfig.JoinDir(p.dir, s) }
@@ -272,7 +281,7 @@ func (p *parser) url(v strictyaml.Value) string {
 }
 
 // later are flag sources that the design knows and that are not built.
-var later = []string{"flagd_crd", "configmap", "unleash", "goff_file", "launchdarkly", "webhook"}
+var later = []string{"flagd_crd", "configmap", "goff_file"}
 
 func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 	m, _ := v.Map()
@@ -283,9 +292,16 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 			continue
 		}
 		file := s.Get("flagd_file")
+		if found, ok := p.server(s, file); ok {
+			out[e.Key()] = found
+			if found.Webhook != nil {
+				p.unproved[e.Key()] = e
+			}
+			continue
+		}
 		refused := false
 		for _, kind := range later {
-			refused = s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "only flagd_file can be switched") || refused
+			refused = s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "flagd_file, unleash, launchdarkly and webhook can be switched") || refused
 		}
 		if !refused {
 			s.Need("flagd_file", "write {flagd_file: {path: flags.json, mode: edit}}")
@@ -314,6 +330,23 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 	return out
 }
 
+// server reads a source that is a server. ok is false if there is none in s.
+func (p *parser) server(s *strictyaml.Map, others ...strictyaml.Value) (found FlagSource, ok bool) {
+	unleash, launchDarkly, webhook := s.Get("unleash"), s.Get("launchdarkly"), s.Get("webhook")
+	for _, v := range []strictyaml.Value{unleash, launchDarkly, webhook} {
+		if v.Given() && (ok || slices.ContainsFunc(others, strictyaml.Value.Given)) {
+			v.FailKey("two kinds of flag source under one name", "give each a name of its own")
+		}
+		ok = ok || v.Given()
+	}
+	if !ok {
+		return found, false
+	}
+	found = FlagSource{Unleash: p.unleash(unleash), LaunchDarkly: p.launchDarkly(launchDarkly), Webhook: p.webhook(webhook)}
+	s.Close()
+	return found, true
+}
+
 func (p *parser) filePath(m *strictyaml.Map) string {
 	s, ok := m.Need("path", "write where the flag definitions are: path: flags.json").Text()
 	if !ok {
@@ -322,8 +355,11 @@ func (p *parser) filePath(m *strictyaml.Map) string {
 	return p.path(s)
 }
 
-// seen is how flagd sees a source, where it reads nothing else.
+// seen is how flagd sees a source, where it reads nothing else; nil of no file.
 func (f *FlagdFile) seen() *FlagdFile {
+	if f == nil {
+		return nil
+	}
 	v := &FlagdFile{Path: f.Path}
 	if f.Overlay != "" {
 		v.Later = []string{f.Overlay}
@@ -331,7 +367,8 @@ func (f *FlagdFile) seen() *FlagdFile {
 	return v
 }
 
-// verify returns a verifier for every source: the file itself where none is written.
+// verify returns a verifier for every source: the file itself where none is written, and an
+// empty one for servers.
 func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[string]Verifier {
 	out := map[string]Verifier{}
 	for name, s := range sources {
@@ -346,11 +383,19 @@ func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[s
 		if !ok {
 			continue
 		}
-		file, ofrep := s.Get("flagd_file"), s.Get("ofrep")
+		delete(p.unproved, e.Key())
+		file, ofrep, unleash := s.Get("flagd_file"), s.Get("ofrep"), s.Get("unleash")
 		s.Close()
 		switch {
 		case file.Given() && ofrep.Given():
 			ofrep.FailKey("two ways to verify one source", "keep the one that the application uses")
+		case unleash.Given() && (file.Given() || ofrep.Given()):
+			unleash.FailKey("two ways to verify one source", "keep the one that the application uses")
+		case unleash.Given():
+			if source, ok := sources[e.Key()]; ok && source.Unleash == nil {
+				unleash.FailKey("only a flag source unleash is verified by unleash: what is absent there is off only if the source says so", "write {ofrep: {url: http://localhost:8016}}")
+			}
+			out[e.Key()] = Verifier{Unleash: p.unleashFrontend(unleash)}
 		case file.Given():
 			if f, ok := file.Map(); ok {
 				v := &FlagdFile{Path: p.filePath(f)}
@@ -363,15 +408,36 @@ func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[s
 			}
 		case ofrep.Given():
 			if o, ok := ofrep.Map(); ok {
-				out[e.Key()] = Verifier{OFREP: &OFREP{URL: p.url(o.Need("url", "write url: http://localhost:8016"))}}
+				out[e.Key()] = Verifier{OFREP: p.ofrep(o)}
 				o.Close()
 			}
 		default:
 			s.Fail("no way to verify", "write {flagd_file: {path: flags.json}} or {ofrep: {url: http://localhost:8016}}")
 		}
 	}
+	for _, e := range p.unproved {
+		e.FailKey("a webhook says only that it was called, so its flags need a way to verify", fmt.Sprintf("write verify: {%s: {ofrep: {url: http://localhost:8016}}}", e.Key()))
+	}
 	return out
 }
+
+func (p *parser) ofrep(m *strictyaml.Map) *OFREP {
+	o := &OFREP{URL: p.url(m.Need("url", "write url: http://localhost:8016")), Token: p.secret(m, "token", false)}
+	if header := m.Get("header"); header.Given() {
+		name, ok := header.Text()
+		switch {
+		case ok && !headerName.MatchString(name):
+			header.FailKey("header is no name of an HTTP header", "write header: X-API-Key; the token belongs into token_file")
+		case ok && o.Token == Secret{}:
+			header.FailKey("a header without a token", "write token_file: PATH beside it")
+		default:
+			o.Header = name
+		}
+	}
+	return o
+}
+
+var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 func (p *parser) journal(v strictyaml.Value, j *Journal) {
 	if refuseDSN(v) {

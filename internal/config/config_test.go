@@ -61,7 +61,7 @@ func TestExample(t *testing.T) {
 			MaxSamples: 20_000_000,
 		},
 		Rules:       []string{"rules/*.yaml"},
-		FlagSources: map[string]FlagSource{"production": {file}},
+		FlagSources: map[string]FlagSource{"production": {FlagdFile: file}},
 		Verify:      map[string]Verifier{"production": {FlagdFile: file}},
 		Journal:     Journal{SQLite: "driftwatch.db"},
 		Approval:    Approval{Plans: "plans", Valid: time.Hour},
@@ -138,7 +138,7 @@ limits: {actions_per_hour: 0, cooldown: 0, stop_file: ""}
 	if want := []string{"/etc/driftwatch/more", "/etc/rules/a.yaml"}; !reflect.DeepEqual(c.Rules, want) {
 		t.Errorf("rules %v, want %v", c.Rules, want)
 	}
-	if want := (map[string]Verifier{"production": {OFREP: &OFREP{"http://localhost:8016"}}, "test": {FlagdFile: &FlagdFile{Path: "/etc/driftwatch/t.json"}}}); !reflect.DeepEqual(c.Verify, want) {
+	if want := (map[string]Verifier{"production": {OFREP: &OFREP{URL: "http://localhost:8016"}}, "test": {FlagdFile: &FlagdFile{Path: "/etc/driftwatch/t.json"}}}); !reflect.DeepEqual(c.Verify, want) {
 		t.Errorf("verify %+v, want %+v", c.Verify, want)
 	}
 	if c.Journal.SQLite != "/etc/driftwatch/data/j.db" || !c.Act || !reflect.DeepEqual(c.Limits, Limits{0, 3, 0, "", Default().Limits.Critical, Default().Limits.RemindAfter}) || c.FlagSources["production"].FlagdFile.Path != "/flags.yaml" {
@@ -226,10 +226,10 @@ func TestErrors(t *testing.T) {
 			[]string{`c.yaml:2:9: http: at most one of basic_auth, oauth2 & authorization must be configured; see prometheus.io/docs, http_config`},
 		},
 		{"http: wrong word", "prometheus:\n  http: {tls_config: {min_version: TLS9}}\n", []string{`c.yaml:2:9: http: unknown TLS version: TLS9; see prometheus.io/docs, http_config`}},
-		{"flag sources that are not built", "flag_sources: {a: {unleash: {url: x}}}\n", []string{`c.yaml:1:20: flag source unleash is not built yet; only flagd_file can be switched`}},
 		{"overlay without its file", "flag_sources: {a: {flagd_file: {path: x, mode: overlay}}}\n", []string{`c.yaml:1:32: flagd_file.overlay is missing; write the file that flagd lists last, which is driftwatch's alone: overlay: overlay.json`}},
 		{"an overlay over itself", "flag_sources: {a: {flagd_file: {path: x, mode: overlay, overlay: x}}}\n", []string{`c.yaml:1:57: the overlay is the file itself; write a file of its own, with the text {"flags":{}}, and list it last in flagd's sources`}},
 		{"an overlay in mode edit", "flag_sources: {a: {flagd_file: {path: x, overlay: y}}}\n", []string{`c.yaml:1:42: an overlay without mode: overlay; write mode: overlay, or leave the overlay out`}},
+		{"flag sources that are not built", "flag_sources: {a: {goff_file: {path: x}}}\n", []string{`c.yaml:1:20: flag source goff_file is not built yet; flagd_file, unleash, launchdarkly and webhook can be switched`}},
 		{"flag file without a path", "flag_sources: {a: {flagd_file: {}}}\n", []string{`c.yaml:1:32: flagd_file.path is missing; write where the flag definitions are: path: flags.json`}},
 		{"verify another source", source + "verify: {prodction: {ofrep: {url: 'http://h'}}}\n", []string{`c.yaml:2:10: no flag source "prodction"; did you mean "production"? known: production`}},
 		{"verify nothing", source + "verify: {production: {}}\n", []string{`c.yaml:2:22: no way to verify; write {flagd_file: {path: flags.json}} or {ofrep: {url: http://localhost:8016}}`}},

@@ -35,9 +35,9 @@ const shortRevision = 8
 func (r Revision) Short() string { return string(r[:min(len(r), shortRevision)]) }
 
 // Matches reports whether s, typed by a person, means r: all of it, or at least 8 leading
-// characters.
+// characters. What servers count is shorter, and all of it is typed.
 func (r Revision) Matches(s string) bool {
-	return len(s) >= shortRevision && len(s) <= len(r) && string(r[:len(s)]) == s
+	return s != "" && s == string(r) || len(s) >= shortRevision && len(s) <= len(r) && string(r[:len(s)]) == s
 }
 
 // A Mode is a way to turn a flag off.
@@ -194,7 +194,7 @@ type Fate string
 const (
 	Untouched   Fate = "untouched"    // it was never written
 	Written     Fate = "written"      // it was, and stands
-	WrittenOver Fate = "written_over" // it was, and somebody changed the source since, the flag as wanted
+	WrittenOver Fate = "written_over" // it was, and somebody changed the source since
 	Foreign     Fate = "foreign"      // somebody changed the source since, and whether it was written cannot be told
 )
 
@@ -225,7 +225,20 @@ var (
 	ErrWrittenUnsure = errors.New("written, but not made certain")
 	// ErrUnproven: not everybody was seen to get the off variant.
 	ErrUnproven = errors.New("not proved off")
+	// ErrUnreachable: the server that holds the flags does not answer, or not as it should.
+	ErrUnreachable = errors.New("not reachable")
+	// ErrRateLimited: the server wants to be left alone for a while; the text says how long.
+	ErrRateLimited = errors.New("too many requests")
+	// ErrApprovalRequired: a person has to agree to the change first; the text says where.
+	ErrApprovalRequired = errors.New("needs an approval")
 )
+
+// sentinels is all of the above, those that beat others first: a failure after the write wraps
+// what failed, and so does one to reach the server.
+var sentinels = []error{
+	ErrWrittenUnsure, ErrConflict, ErrLocked, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrApprovalRequired, ErrRateLimited, ErrForbidden,
+	ErrFull, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere, ErrUnreachable,
+}
 
 // An Error is one of the failures above, about one flag.
 type Error struct {
@@ -254,11 +267,13 @@ type Probe map[string]any
 // A ViewpointKind is how a proof looked at the flag.
 type ViewpointKind string
 
-// The kinds. File is the file that driftwatch itself may have written; OFREP is a server that
-// the application may ask too.
+// The kinds. File is the file that driftwatch itself may have written; OFREP and UnleashFrontend
+// are servers that the application may ask too; NoViewpoint sees nothing.
 const (
-	File  ViewpointKind = "file"
-	OFREP ViewpointKind = "ofrep"
+	File            ViewpointKind = "file"
+	OFREP           ViewpointKind = "ofrep"
+	UnleashFrontend ViewpointKind = "unleash"
+	NoViewpoint     ViewpointKind = "none"
 )
 
 // A Viewpoint is from where a flag was evaluated.

@@ -72,8 +72,10 @@ func NewFileProver(path string, later ...string) *OpenFeatureProver {
 }
 
 // NewOFREPProver asks a server for remote evaluation (OFREP) at base. Behind flagd's poll of
-// one second a change is seen after a second at most, so the clean rounds span two.
-func NewOFREPProver(base string, client *http.Client) *OpenFeatureProver {
+// one second a change is seen after a second at most, so the clean rounds span two. token, if
+// there is one, goes into the header of that name; "" is Authorization, as a bearer token.
+func NewOFREPProver(base string, token Secret, header string, client *http.Client) *OpenFeatureProver {
+	client = Direct(client)
 	address := base
 	if u, err := url.Parse(base); err == nil {
 		address = u.Redacted()
@@ -82,8 +84,19 @@ func NewOFREPProver(base string, client *http.Client) *OpenFeatureProver {
 		Every: 250 * time.Millisecond, Settle: 2 * time.Second,
 		viewpoint: Viewpoint{OFREP, address},
 		open: func(context.Context) (session, error) {
-			p := ofrep.NewProvider(base, ofrep.WithClient(client))
-			return session{p, func() []string { return nil }, client.CloseIdleConnections}, nil
+			secret, err := token.read()
+			if err != nil {
+				return session{}, err
+			}
+			options := []ofrep.Option{ofrep.WithClient(client)}
+			switch {
+			case secret == "":
+			case header == "":
+				options = append(options, ofrep.WithBearerToken(secret))
+			default:
+				options = append(options, ofrep.WithHeader(header, secret))
+			}
+			return session{ofrep.NewProvider(base, options...), func() []string { return nil }, client.CloseIdleConnections}, nil
 		},
 	}
 }

@@ -324,7 +324,7 @@ func TestProveOverOFREP(t *testing.T) {
 	t.Parallel()
 	s, asked, swap := ofrepServer(t)
 	prover := func() *OpenFeatureProver {
-		p := NewOFREPProver(s.URL, s.Client())
+		p := NewOFREPProver(s.URL, Secret{}, "", s.Client())
 		p.Every, p.Settle = 10*time.Millisecond, 60*time.Millisecond
 		return p
 	}
@@ -376,7 +376,7 @@ func TestProveOverOFREP(t *testing.T) {
 		}
 	})
 	t.Run("server gone", func(t *testing.T) {
-		gone := NewOFREPProver("http://user:secret@127.0.0.1:1", http.DefaultClient)
+		gone := NewOFREPProver("http://user:secret@127.0.0.1:1", Secret{}, "", http.DefaultClient)
 		e, err := gone.Prove(t.Context(), question("off"), 100*time.Millisecond)
 		if !errors.Is(err, ErrUnproven) || strings.Contains(err.Error(), "secret") || strings.Contains(e.Viewpoint.Address, "secret") {
 			t.Errorf("%v, viewpoint %v", err, e.Viewpoint)
@@ -401,6 +401,35 @@ func TestContextsOfTargeting(t *testing.T) {
 			}
 			if got, _ := json.Marshal(contextsOf(rule)); string(got) != tt.want {
 				t.Errorf("contexts %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// A server for remote evaluation may want a credential in a header of its choice.
+func TestOFREPCredential(t *testing.T) {
+	t.Parallel()
+	const token = "ofrep-token-5521"
+	for header, want := range map[string]string{"": "Bearer " + token, "X-API-Key": token} {
+		t.Run(header, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if name := map[bool]string{true: "Authorization", false: header}[header == ""]; r.Header.Get(name) != want {
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				_, _ = io.WriteString(w, `{"key": "x", "reason": "STATIC", "variant": "off", "value": false}`)
+			}))
+			defer s.Close()
+			p := NewOFREPProver(s.URL, tokenFile(t, token), header, s.Client())
+			if e, err := p.Prove(t.Context(), question("x"), 20*time.Second); err != nil {
+				t.Errorf("%v: %+v", err, e)
+			}
+			for _, wrong := range []Secret{tokenFile(t, "wrong"), {}, {File: "/no/such/file"}, {Env: "DRIFTWATCH_TEST_NO_SUCH_VARIABLE"}} {
+				e, err := NewOFREPProver(s.URL, wrong, header, s.Client()).Prove(t.Context(), question("x"), 300*time.Millisecond)
+				if !errors.Is(err, ErrUnproven) || e.Proved {
+					t.Errorf("proved with %s: %+v", wrong, e)
+				}
 			}
 		})
 	}

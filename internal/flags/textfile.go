@@ -26,12 +26,6 @@ func newTextFile(path string) textFile { return textFile{path, syncFolder} }
 // Path is where the file is.
 func (f textFile) Path() string { return f.path }
 
-// sentinels are the failures that an error of a flag file is one of. The first that it wraps
-// names it.
-var sentinels = []error{
-	ErrWrittenUnsure, ErrConflict, ErrLocked, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrForbidden, ErrFull, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere,
-}
-
 func (f textFile) fail(r Ref, err error) *Error {
 	sentinel, what := err, ""
 	for _, s := range sentinels {
