@@ -78,9 +78,11 @@ check: build cross $(PROMETHEUS) postgres unleash
 	go test -race -count=1 ./...
 	cd demo && go test -count=1 ./...
 
-# Slow and repeated: each story of the demo RUNS times.
-live: build bin/demo
+# Slow and repeated: each story of the demo RUNS times, and 500 kills of a driftwatch that is turning
+# off a flag, for each kind of journal.
+live: build bin/demo postgres
 	DRIFTWATCH_RANDOM_FILES=9000 go test -count=1 -timeout 1h -v -run '^TestRandomFiles$$' ./internal/flags
+	DRIFTWATCH_KILLS=500 go test -count=1 -timeout 2h -v -run '^TestKilledAnywhere$$' ./internal/worker
 	cd demo && DRIFTWATCH_BINARY=$(CURDIR)/bin/driftwatch DEMO_RUNS=$(RUNS) go test -tags live -count=1 -timeout 4h -v -run TestLive ./...
 
 bench:
