@@ -23,6 +23,8 @@ type pastAction struct {
 	Write
 	flag    int       // index of the rule's flag
 	proved  time.Time // zero: it was never seen off
+	looked  bool      // a proof was tried
+	undone  bool      // a person took it back with driftwatch
 	outcome report.Outcome
 	detail  string
 }
@@ -56,6 +58,11 @@ func (s *session) loadActions(ctx context.Context) error {
 		a, ok, err := s.past(e)
 		if err != nil {
 			return err
+		}
+		if e.Kind == journal.Restore && wasWritten(e) {
+			for i, b := range s.actions {
+				s.actions[i].undone = b.undone || b.Intent.Key == e.Key
+			}
 		}
 		if !ok {
 			continue
@@ -101,6 +108,7 @@ func (s *session) past(e journal.Action) (pastAction, bool, error) {
 	}
 	for _, o := range e.Outcomes {
 		a.outcome, a.detail = report.Outcome(o.Outcome), o.Reason
+		a.looked = a.looked || len(o.Evidence) > 0
 		if len(o.Receipt) > 0 {
 			if err := json.Unmarshal(o.Receipt, &a.Receipt); err != nil {
 				return a, false, fmt.Errorf("read the receipt of %s: %w", e.Flag, err)
@@ -475,6 +483,7 @@ func (s *session) prove(ctx context.Context, a *pastAction, action report.Action
 		}
 	}
 	s.hand().Proved(ctx, a.Write, evidence, err)
+	a.looked = true
 	now := s.present()
 	action.Outcome, action.Reason, action.Detail = report.Verified, "", ""
 	if err != nil {
@@ -568,6 +577,10 @@ func (s *session) proveAgain(ctx context.Context, a *pastAction) report.Action {
 		action.Outcome, action.Reason, action.Detail = report.AlreadyOff, report.Word(flags.ReasonAlreadyOff), "turned off by somebody after driftwatch could not"
 		return s.seenOff(ctx, a.flag, state, action)
 	case a.At.IsZero():
+		return action
+	case err == nil && !off && a.looked && a.proved.IsZero() && !a.undone && state.Revision == a.Receipt.Before:
+		// Nobody ever saw it off, so that somebody turned it on again would be a guess.
+		action.Detail = report.Word(fmt.Sprintf("it was never seen off, and its source is at revision %s, as before the write: it did not keep the write, or somebody took it back", state.Revision.Short()))
 		return action
 	case err == nil && !off:
 		a.outcome = report.Refused
