@@ -104,9 +104,9 @@ func (p *program) listStanding(ctx context.Context, w *world) error {
 }
 
 func (p *program) listFlags(ctx context.Context, w *world) error {
-	last, journalErr := w.lastActions(ctx)
+	known, journalErr := w.known(ctx)
 	tw := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "FLAG\tSTATE\tREVISION\tACTED ON\tRULE\tLAST CHANGE BY DRIFTWATCH")
+	fmt.Fprintln(tw, "FLAG\tSTATE\tREVISION\tACTED ON\tDRY RUNS, 30 DAYS\tRULE\tLAST CHANGE BY DRIFTWATCH")
 	failed := false
 	for _, r := range w.rules {
 		for _, f := range r.Flags {
@@ -128,13 +128,16 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 			if f.Act {
 				acts = "yes"
 			}
-			change := "never"
+			change, dryRuns := "never", "0"
 			if journalErr != nil {
-				change = "unknown"
-			} else if a, ok := last[ref]; ok {
+				change, dryRuns = "unknown", "unknown"
+			} else if a, ok := known.last[ref]; ok {
 				change = fmt.Sprintf("%s %s", a.At.UTC().Format("2006-01-02 15:04 UTC"), a.Kind)
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s:%d\t%s\n", f.Key, word, revision, acts, r.Path, f.Line, change)
+			if s := known.shadows[f.Key]; s.Times > 0 {
+				dryRuns = fmt.Sprintf("%d, %d marked false", s.Times, s.MarkedFalse)
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s:%d\t%s\n", f.Key, word, revision, acts, dryRuns, r.Path, f.Line, change)
 		}
 	}
 	if err := tw.Flush(); err != nil {
@@ -149,32 +152,49 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 	return nil
 }
 
-// lastActions are the newest writes of every flag by the journal. There are none where there
-// is no journal yet; it is not made for a look.
-func (w *world) lastActions(ctx context.Context) (map[flags.Ref]journal.Action, error) {
+// A knownOfFlags is what the journal holds about flags.
+type knownOfFlags struct {
+	last    map[flags.Ref]journal.Action // the newest write
+	shadows map[string]report.Shadow     // of the rules' flags, by key
+}
+
+// known reads what the journal holds about flags. There is nothing where there is no journal
+// yet; it is not made for a look.
+func (w *world) known(ctx context.Context) (knownOfFlags, error) {
+	var known knownOfFlags
 	if path := w.journalFile(); path != "" {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+			return known, nil
 		}
 	}
 	j, err := w.openJournal(ctx)
 	if err != nil {
-		return nil, err
+		return known, err
 	}
 	defer j.Close()
 	actions, err := j.Actions(ctx, journal.ActionFilter{})
 	if err != nil {
-		return nil, err
+		return known, err
 	}
-	last := map[flags.Ref]journal.Action{}
+	known.last, known.shadows = map[flags.Ref]journal.Action{}, map[string]report.Shadow{}
 	for _, a := range actions {
 		for _, o := range a.Outcomes {
 			if len(o.Receipt) > 0 {
-				last[flags.Ref{Source: a.Source, Key: a.Flag}] = a
+				known.last[flags.Ref{Source: a.Source, Key: a.Flag}] = a
 			}
 		}
 	}
-	return last, nil
+	for _, r := range w.rules {
+		for _, f := range r.Flags {
+			s, err := worker.Shadow(ctx, j, r.Service, f.Key, time.Now())
+			if err != nil {
+				return knownOfFlags{}, err
+			}
+			s.Times, s.MarkedFalse = s.Times+known.shadows[f.Key].Times, s.MarkedFalse+known.shadows[f.Key].MarkedFalse
+			known.shadows[f.Key] = s // services may share a flag
+		}
+	}
+	return known, nil
 }
 
 // verifyWithin bounds the proof of a flag that was not written just now: nothing is on its way

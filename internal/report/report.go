@@ -280,9 +280,18 @@ type Action struct {
 	Viewpoint   Word         `json:"viewpoint"`   // file | ofrep | unleash | none | rpc | exposure: where "off" was seen
 	Missing     []string     `json:"missing"`     // the consents that a dry run lacks, as a person would give them
 	Plan        Word         `json:"plan"`        // file of the plan that a person may approve; null where there is none
+	Shadow      *Shadow      `json:"shadow"`      // of a dry run; null where there is no journal
 	Evaluations *Evaluations `json:"evaluations"` // of the proof
 	Exposure    *Exposure    `json:"exposure"`    // null where the rule gives no expression
 	Detail      Word         `json:"detail"`      // for people: the error, or who did it
+}
+
+// A Shadow is how often driftwatch would have turned a flag off of late: the record that lets a
+// team turn acting on, or not.
+type Shadow struct {
+	Times       int `json:"times"` // upgrades, this one included
+	Days        int `json:"days"`  // up to now
+	MarkedFalse int `json:"marked_false"`
 }
 
 // An Exposure is the share of requests that the flag's suspect variant served, 0 to 1.

@@ -149,7 +149,7 @@ func scenarios() map[string]Input {
 	in = regressed()
 	in.Actions = []Action{{
 		Kind: "flag_off", Flag: flagKey, Outcome: DryRun, Reason: ReasonDryRun, Revision: [2]Word{"118"},
-		Missing: []string{"act: true in the rule", "--act"},
+		Missing: []string{"act: true in the rule", "--act"}, Shadow: &Shadow{Times: 3, Days: 30, MarkedFalse: 1},
 	}}
 	all["dry-run"] = in
 

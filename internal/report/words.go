@@ -318,9 +318,9 @@ func (r *Report) actionText(a Action) string {
 			text += " (revision " + printable(string(a.Revision[0])) + ")"
 		}
 		if len(a.Missing) > 0 {
-			return text + "; missing consent: " + list(a.Missing) + "."
+			text += "; missing consent: " + list(a.Missing)
 		}
-		return text + "."
+		return text + "." + shadowText(a.Shadow)
 	}
 	if flag == "" {
 		return "No action was taken: " + reasonText(a) + "."
@@ -348,9 +348,25 @@ func disabledText(a Action, flag, when string) string {
 		if len(a.Missing) > 0 {
 			text += "; missing consent: " + list(a.Missing)
 		}
-		return text + "."
+		return text + "." + shadowText(a.Shadow)
 	}
 	return ""
+}
+
+// shadowText is a sentence on the dry runs so far, with a space before it: " It would have acted
+// 3 times in 30 days, 1 of them marked false."
+func shadowText(s *Shadow) string {
+	if s == nil || s.Times == 0 {
+		return ""
+	}
+	if s.Times == 1 {
+		return fmt.Sprintf(" It would have acted once in %d days%s.", s.Days, map[bool]string{true: ", marked false"}[s.MarkedFalse > 0])
+	}
+	marked := "none"
+	if s.MarkedFalse > 0 {
+		marked = fmt.Sprint(s.MarkedFalse)
+	}
+	return fmt.Sprintf(" It would have acted %d times in %d days, %s of them marked false.", s.Times, s.Days, marked)
 }
 
 // proof is how an action was proved: "verified off in 1.2 s (30 of 30 evaluations)".

@@ -225,6 +225,7 @@ func (s *session) actOn(ctx context.Context, flag int) (action report.Action, ag
 	case flags.Act:
 		return s.turnOff(ctx, flag, in.State, action)
 	case flags.DryRun:
+		action.Shadow = s.shadow(ctx, flag)
 		if d.Reason == flags.ReasonApproval {
 			path, err := s.propose(flag, in.State)
 			if err != nil {
