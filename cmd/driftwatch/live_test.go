@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -254,6 +255,20 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 		}
 		if a := r.report.Actions; len(a) != 1 || a[0].Outcome != report.DryRun {
 			t.Errorf("actions %+v, want one dry run", a)
+		} else if a[0].Shadow == nil || *a[0].Shadow != (report.Shadow{Times: 1, Days: 30}) {
+			t.Errorf("shadow record %+v, want once in 30 days", a[0].Shadow)
+		}
+		// A second look at the same upgrade is no second time, and the record keeps what was told.
+		again := run(t, dir, "check", "-o", "json")
+		again.want(t, 4, report.Regressed)
+		if a := again.report.Actions; len(a) != 1 || a[0].Shadow == nil || a[0].Shadow.Times != 1 {
+			t.Errorf("actions %+v of the second look, want one that counts one upgrade", a)
+		}
+		if replayed := run(t, dir, "check", "--replay", r.report.ID, "-o", "json"); replayed.code != 4 || replayed.stdout != r.stdout {
+			t.Errorf("replay: exit %d, same bytes: %v\n%s", replayed.code, replayed.stdout == r.stdout, replayed.stderr)
+		}
+		if list := run(t, dir, "flags", "list"); !regexp.MustCompile(`payments.new-backoff +on .* yes +1, 0 marked false +rule.yaml`).MatchString(list.stdout) {
+			t.Errorf("flags list:\n%s", list.stdout)
 		}
 		if readFile(t, filepath.Join(dir, "flags.json")) != flagFile {
 			t.Error("the flag file changed without --act")
@@ -307,6 +322,67 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 		third.want(t, 4, report.Regressed)
 		if a := third.report.Actions; len(a) != 1 || a[0].Outcome != report.Refused || a[0].Reason != "person_restored" {
 			t.Errorf("after a person restored it: %+v, want refused, person_restored", a)
+		}
+	})
+
+	t.Run("with approval the flag goes off when a person applies the plan", func(t *testing.T) {
+		dir := w.folder(t, "slow-tail")
+		config, flagPath := filepath.Join(dir, "driftwatch.yaml"), filepath.Join(dir, "flags.json")
+		if err := os.WriteFile(config, []byte(readFile(t, config)+"approval: {required: true, plans: plans}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, dir, "check", "--act", "-o", "json")
+		r.want(t, 4, report.Regressed)
+		a := r.report.Actions
+		if len(a) != 1 || a[0].Outcome != report.DryRun || a[0].Reason != report.ReasonApproval || a[0].Plan == "" || a[0].Shadow == nil {
+			t.Fatalf("actions %+v, want one that waits for approval", a)
+		}
+		plan := string(a[0].Plan)
+		planned := readFile(t, filepath.Join(dir, plan))
+		again := run(t, dir, "check", "--act", "-o", "json")
+		again.want(t, 4, report.Regressed)
+		if b := again.report.Actions; len(b) != 1 || string(b[0].Plan) != plan || readFile(t, filepath.Join(dir, plan)) != planned {
+			t.Errorf("the second check: %+v, want the same plan, untouched", b)
+		}
+		if readFile(t, flagPath) != flagFile {
+			t.Error("the flag file changed without approval")
+		}
+
+		applied := run(t, dir, "flags", "apply", plan)
+		off := readFile(t, flagPath)
+		if want := strings.Replace(flagFile, `"defaultVariant": "on"`, `"defaultVariant": "off"`, 1); applied.code != 0 || off != want {
+			t.Fatalf("apply: exit %d, %s%s; the flag file is\n%s", applied.code, applied.stdout, applied.stderr, off)
+		}
+		before, err := os.Stat(flagPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proved := run(t, dir, "check", "--act", "-o", "json")
+		proved.want(t, 3, report.Regressed)
+		if a := proved.report.Actions; len(a) != 1 || a[0].Outcome != report.Verified {
+			t.Errorf("actions %+v, want one, verified", a)
+		}
+		if after, err := os.Stat(flagPath); err != nil || !after.ModTime().Equal(before.ModTime()) {
+			t.Errorf("the check after it wrote the flag file: %v", err)
+		}
+		if again := run(t, dir, "flags", "apply", plan); again.code != 0 || !strings.Contains(again.stdout, "nothing was written") {
+			t.Errorf("applied twice: exit %d, %s%s", again.code, again.stdout, again.stderr)
+		}
+	})
+
+	t.Run("a flag that its owners marked as critical is left alone", func(t *testing.T) {
+		dir := w.folder(t, "slow-tail")
+		critical := strings.Replace(flagFile, `"state"`, `"metadata": {"critical": true}, "state"`, 1)
+		if err := os.WriteFile(filepath.Join(dir, "flags.json"), []byte(critical), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, dir, "check", "--act", "-o", "json")
+		r.want(t, 4, report.Regressed)
+		if a := r.report.Actions; len(a) != 1 || a[0].Outcome != report.Refused || a[0].Reason != report.ReasonCritical {
+			t.Errorf("actions %+v, want one refused as critical", a)
+		}
+		if readFile(t, filepath.Join(dir, "flags.json")) != critical {
+			t.Error("the flag file changed")
 		}
 	})
 
@@ -538,7 +614,7 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 
 	t.Run("an interrupt leaves nothing half-written", func(t *testing.T) {
 		dir := w.folder(t, "no-change")
-		soon := fmt.Sprint(time.Now().Add(-10 * time.Minute).Unix())
+		soon := fmt.Sprint(w.at.Add(51 * time.Minute).Unix()) // ten minutes before the data end
 		cmd := exec.CommandContext(t.Context(), binary, "check", "--wait", "--act", "--at", soon)
 		cmd.Dir = dir
 		stderr, err := cmd.StderrPipe()
