@@ -1,7 +1,7 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build cross demo test postgres unleash check live bench compare calibrate eval fuzz clean
+.PHONY: build cross demo test postgres unleash etcd check live bench compare calibrate eval fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
@@ -58,6 +58,10 @@ unleash: $(UNLEASH)
 $(UNLEASH): tools/unleash/package-lock.json
 	cd tools/unleash && npm ci --omit=dev --omit=optional
 	touch $@
+# Debian's etcd, below the Kubernetes API server that tests run against.
+etcd:
+	@command -v etcd > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && apt-get install -y --no-install-recommends etcd-server; } || \
+	{ echo "there is no etcd; install it as root: apt-get install etcd-server" >&2; exit 1; }
 
 test:
 	@rm -f .cache/parts
@@ -68,15 +72,18 @@ test:
 	$(call part,unleash,$(MAKE) --no-print-directory unleash)
 	$(call part,test,go test -count=1 ./...)
 	$(call part,test-demo,cd demo && go test -count=1 ./...)
+	$(call part,test-kube,$(MAKE) --no-print-directory etcd && cd tools/kubernetes && go test -count=1 ./...)
 
 # What a change passes before it is committed.
-check: build cross $(PROMETHEUS) postgres unleash
+check: build cross $(PROMETHEUS) postgres unleash etcd
 	gofmt -l cmd internal demo | (! grep .)
-	go vet ./... && (cd demo && go vet ./...)
+	go vet ./... && (cd demo && go vet ./...) && (cd tools/kubernetes && go vet ./...)
 	go tool -modfile=tools/golangci-lint/go.mod golangci-lint run ./...
 	cd demo && go tool -modfile=../tools/golangci-lint/go.mod golangci-lint run --config ../.golangci.yml ./...
+	cd tools/kubernetes && go tool -modfile=../golangci-lint/go.mod golangci-lint run --config ../../.golangci.yml ./...
 	go test -race -count=1 ./...
 	cd demo && go test -count=1 ./...
+	cd tools/kubernetes && go test -count=1 ./...
 
 # Slow and repeated: each story of the demo RUNS times, and 500 kills of a driftwatch that is turning
 # off a flag, for each kind of journal.

@@ -333,8 +333,11 @@ func (p *program) prove(ctx context.Context, t *flagTarget, within time.Duration
 	if t.flag.Off.Disabled {
 		where = "disabled (it falls back to the code default)"
 	}
-	if evidence.Viewpoint.Kind == flags.File {
+	switch evidence.Viewpoint.Kind {
+	case flags.File:
 		where += " in the file"
+	case flags.Object:
+		where += " in the object"
 	}
 	if err != nil {
 		for _, a := range evidence.Answers {

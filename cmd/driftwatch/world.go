@@ -176,11 +176,39 @@ func (w *world) source(name string) (flags.Switch, error) {
 		}
 		h := s.Webhook
 		return flags.NewWebhook(h.URL, h.StateURL, flags.Secret(h.Secret), view, h.Variants, http.DefaultClient), nil
+	case s.FlagdCRD != nil, s.ConfigMap != nil:
+		return kubernetesSource(name, s.FlagdCRD, s.ConfigMap)
 	}
 	if f := s.FlagdFile; f.Overlay != "" {
 		return flags.NewFlagdOverlay(name, f.Path, f.Overlay), nil
 	}
 	return flags.NewFlagdFile(name, s.FlagdFile.Path), nil
+}
+
+// kubernetesSource opens a FeatureFlag resource or a ConfigMap, one of which is nil; nothing is
+// sent yet.
+func kubernetesSource(name string, flag *config.KubernetesObject, m *config.ConfigMap) (*flags.Kubernetes, error) {
+	o := flag
+	if m != nil {
+		o = &m.KubernetesObject
+	}
+	object := flags.KubernetesObject{Namespace: o.Namespace, Name: o.Name, OverwriteManaged: o.OverwriteManaged}
+	var err error
+	if s := o.Server; s != nil {
+		object.Server = flags.KubernetesServer{Address: s.Address, TokenFile: s.TokenFile, CAFile: s.CAFile}
+	} else if object.Server, err = flags.InCluster(os.Getenv); err != nil {
+		return nil, usage("flag source %s: %v", name, err)
+	}
+	var k *flags.Kubernetes
+	if m != nil {
+		k, err = flags.NewConfigMap(object, m.Key)
+	} else {
+		k, err = flags.NewFeatureFlag(object)
+	}
+	if err != nil {
+		return nil, usage("flag source %s: %v", name, err)
+	}
+	return k, nil
 }
 
 func unleash(u *config.Unleash) *flags.Unleash {
@@ -200,6 +228,12 @@ func (w *world) prover(name string) (flags.Prover, error) {
 		return flags.NewUnleashProver(unleash(w.config.FlagSources[name].Unleash), v.Unleash.URL, flags.Secret(v.Unleash.Token), http.DefaultClient), nil
 	case v.FlagdFile != nil:
 		return flags.NewFileProver(v.FlagdFile.Path, v.FlagdFile.Later...), nil
+	case v.FlagdCRD != nil, v.ConfigMap != nil:
+		k, err := kubernetesSource(name, v.FlagdCRD, v.ConfigMap)
+		if err != nil {
+			return nil, err
+		}
+		return flags.NewObjectProver(k), nil
 	}
 	return flags.Blind{}, nil
 }

@@ -64,6 +64,8 @@ const (
 // A FlagSource is where flags are turned off. Exactly one field is set.
 type FlagSource struct {
 	FlagdFile    *FlagdFile
+	FlagdCRD     *KubernetesObject // a FeatureFlag resource
+	ConfigMap    *ConfigMap
 	Unleash      *Unleash
 	LaunchDarkly *LaunchDarkly
 	Webhook      *Webhook
@@ -80,6 +82,8 @@ type FlagdFile struct {
 // A Verifier is how the application sees its flags. One field is set, or none: nobody looks.
 type Verifier struct {
 	FlagdFile *FlagdFile
+	FlagdCRD  *KubernetesObject
+	ConfigMap *ConfigMap
 	OFREP     *OFREP
 	Unleash   *UnleashFrontend
 }
@@ -281,7 +285,7 @@ func (p *parser) url(v strictyaml.Value) string {
 }
 
 // later are flag sources that the design knows and that are not built.
-var later = []string{"flagd_crd", "configmap", "goff_file"}
+var later = []string{"goff_file"}
 
 func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 	m, _ := v.Map()
@@ -301,7 +305,7 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 		}
 		refused := false
 		for _, kind := range later {
-			refused = s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "flagd_file, unleash, launchdarkly and webhook can be switched") || refused
+			refused = s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "flagd_file, flagd_crd, configmap, unleash, launchdarkly and webhook can be switched") || refused
 		}
 		if !refused {
 			s.Need("flagd_file", "write {flagd_file: {path: flags.json, mode: edit}}")
@@ -332,8 +336,9 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 
 // server reads a source that is a server. ok is false if there is none in s.
 func (p *parser) server(s *strictyaml.Map, others ...strictyaml.Value) (found FlagSource, ok bool) {
+	crd, configMap := s.Get("flagd_crd"), s.Get("configmap")
 	unleash, launchDarkly, webhook := s.Get("unleash"), s.Get("launchdarkly"), s.Get("webhook")
-	for _, v := range []strictyaml.Value{unleash, launchDarkly, webhook} {
+	for _, v := range []strictyaml.Value{crd, configMap, unleash, launchDarkly, webhook} {
 		if v.Given() && (ok || slices.ContainsFunc(others, strictyaml.Value.Given)) {
 			v.FailKey("two kinds of flag source under one name", "give each a name of its own")
 		}
@@ -342,7 +347,10 @@ func (p *parser) server(s *strictyaml.Map, others ...strictyaml.Value) (found Fl
 	if !ok {
 		return found, false
 	}
-	found = FlagSource{Unleash: p.unleash(unleash), LaunchDarkly: p.launchDarkly(launchDarkly), Webhook: p.webhook(webhook)}
+	found = FlagSource{
+		FlagdCRD: p.flagdCRD(crd), ConfigMap: p.configMap(configMap),
+		Unleash: p.unleash(unleash), LaunchDarkly: p.launchDarkly(launchDarkly), Webhook: p.webhook(webhook),
+	}
 	s.Close()
 	return found, true
 }
@@ -372,7 +380,7 @@ func (f *FlagdFile) seen() *FlagdFile {
 func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[string]Verifier {
 	out := map[string]Verifier{}
 	for name, s := range sources {
-		out[name] = Verifier{FlagdFile: s.FlagdFile.seen()}
+		out[name] = Verifier{FlagdFile: s.FlagdFile.seen(), FlagdCRD: s.FlagdCRD, ConfigMap: s.ConfigMap}
 	}
 	m, _ := v.Map()
 	for _, e := range m.Entries() {

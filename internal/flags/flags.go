@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/rule"
@@ -261,16 +262,31 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// failure is err, which begins with one of the sentinels, as an Error about r.
+func failure(r Ref, path string, err error) *Error {
+	sentinel, what := err, ""
+	for _, s := range sentinels {
+		if errors.Is(err, s) {
+			sentinel = s
+			what = strings.TrimPrefix(strings.TrimPrefix(err.Error(), s.Error()), ": ")
+			break
+		}
+	}
+	return &Error{Ref: r, Path: path, What: what, Err: sentinel}
+}
+
 // A Probe is one evaluation context: attributes by name, targetingKey among them.
 type Probe map[string]any
 
 // A ViewpointKind is how a proof looked at the flag.
 type ViewpointKind string
 
-// The kinds. File is the file that driftwatch itself may have written; OFREP and UnleashFrontend
-// are servers that the application may ask too; NoViewpoint sees nothing.
+// The kinds. File is the file that driftwatch itself may have written, and Object the object of a
+// Kubernetes API; OFREP and UnleashFrontend are servers that the application may ask too;
+// NoViewpoint sees nothing.
 const (
 	File            ViewpointKind = "file"
+	Object          ViewpointKind = "kubernetes"
 	OFREP           ViewpointKind = "ofrep"
 	UnleashFrontend ViewpointKind = "unleash"
 	NoViewpoint     ViewpointKind = "none"

@@ -45,6 +45,9 @@ type session struct {
 	provider openfeature.FeatureProvider
 	notes    func() []string
 	close    func()
+	// refresh reads the source anew before a round, where the provider does not follow it by
+	// itself; it may be nil.
+	refresh func(ctx context.Context)
 }
 
 // NewFileProver looks at a flag file as an application with flagd's provider in file mode does:
@@ -60,13 +63,13 @@ func NewFileProver(path string, later ...string) *OpenFeatureProver {
 				if err != nil {
 					return session{}, err
 				}
-				return session{p, p.notes, p.close}, nil
+				return session{provider: p, notes: p.notes, close: p.close}, nil
 			}
 			p, err := openFile(ctx, path)
 			if err != nil {
 				return session{}, err
 			}
-			return session{p, p.notes, p.close}, nil
+			return session{provider: p, notes: p.notes, close: p.close}, nil
 		},
 	}
 }
@@ -96,7 +99,7 @@ func NewOFREPProver(base string, token Secret, header string, client *http.Clien
 			default:
 				options = append(options, ofrep.WithHeader(header, secret))
 			}
-			return session{ofrep.NewProvider(base, options...), func() []string { return nil }, client.CloseIdleConnections}, nil
+			return session{provider: ofrep.NewProvider(base, options...), notes: func() []string { return nil }, close: client.CloseIdleConnections}, nil
 		},
 	}
 }
@@ -105,10 +108,13 @@ func NewOFREPProver(base string, token Secret, header string, client *http.Clien
 func (p *OpenFeatureProver) Viewpoint() Viewpoint { return p.viewpoint }
 
 // client starts the provider in an isolated API.
-func (p *OpenFeatureProver) client(ctx context.Context) (c *openfeature.Client, notes func() []string, closeAll func(), err error) {
-	s, err := p.open(ctx)
+func (p *OpenFeatureProver) client(ctx context.Context) (c *openfeature.Client, s session, closeAll func(), err error) {
+	s, err = p.open(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, s, nil, err
+	}
+	if s.refresh == nil {
+		s.refresh = func(context.Context) {}
 	}
 	api := isolated.NewAPI()
 	closeAll = func() {
@@ -118,9 +124,9 @@ func (p *OpenFeatureProver) client(ctx context.Context) (c *openfeature.Client, 
 	}
 	if err := api.SetProviderAndWait(ctx, s.provider); err != nil {
 		closeAll()
-		return nil, nil, nil, err
+		return nil, s, nil, err
 	}
-	return api.NewClient(), s.notes, closeAll, nil
+	return api.NewClient(), s, closeAll, nil
 }
 
 // Prove implements Prover. within counts from when the provider is ready; the first round is seen
@@ -147,7 +153,7 @@ func (p *OpenFeatureProver) Prove(ctx context.Context, q Question, within time.D
 	if err != nil {
 		return end(err)
 	}
-	client, notes, closeAll, err := p.client(ctx)
+	client, session, closeAll, err := p.client(ctx)
 	if err != nil {
 		e.Notes = []string{err.Error()}
 		return end(err)
@@ -164,12 +170,13 @@ func (p *OpenFeatureProver) Prove(ctx context.Context, q Question, within time.D
 	var clean time.Time // start of the first clean round of this row
 	for {
 		round := time.Now()
+		session.refresh(asking)
 		answers := p.round(asking, client, q, map[string]any{"on": on, "off": q.Want.Value})
 		asking = limited
 		if limited.Err() == nil || e.Answers == nil {
 			e.Answers = answers
 		}
-		e.Notes = notes()
+		e.Notes = session.notes()
 		if limited.Err() == nil && !slices.ContainsFunc(answers, func(a Answer) bool { return !a.Clean }) {
 			if e.Rounds == 0 {
 				clean = round
@@ -330,11 +337,12 @@ func otherValue(q Question) (any, error) {
 // comes from the flag. It fails if nothing could be evaluated.
 func (p *OpenFeatureProver) Served(ctx context.Context, q Question) (Serving, error) {
 	s := Serving{Viewpoint: p.viewpoint, Contexts: len(q.Probes)}
-	client, _, closeAll, err := p.client(ctx)
+	client, session, closeAll, err := p.client(ctx)
 	if err != nil {
 		return s, fmt.Errorf("evaluate %s at %s: %w", q.Key, p.viewpoint.Address, err)
 	}
 	defer closeAll()
+	session.refresh(ctx)
 	s.Answers = p.round(ctx, client, q, map[string]any{"off": q.Want.Value})
 	failed := 0
 	for _, a := range s.Answers {

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -26,17 +25,7 @@ func newTextFile(path string) textFile { return textFile{path, syncFolder} }
 // Path is where the file is.
 func (f textFile) Path() string { return f.path }
 
-func (f textFile) fail(r Ref, err error) *Error {
-	sentinel, what := err, ""
-	for _, s := range sentinels {
-		if errors.Is(err, s) {
-			sentinel = s
-			what = strings.TrimPrefix(strings.TrimPrefix(err.Error(), s.Error()), ": ")
-			break
-		}
-	}
-	return &Error{Ref: r, Path: f.path, What: what, Err: sentinel}
-}
+func (f textFile) fail(r Ref, err error) *Error { return failure(r, f.path, err) }
 
 func revisionOf(text []byte) Revision {
 	sum := sha256.Sum256(text)

@@ -35,7 +35,7 @@ func NewUnleashProver(source *Unleash, base string, token Secret, client *http.C
 				return session{}, err
 			}
 			p := &unleashProvider{frontend: frontend, source: source}
-			return session{p, p.notes, frontend.client.CloseIdleConnections}, nil
+			return session{provider: p, notes: p.notes, close: frontend.client.CloseIdleConnections}, nil
 		},
 	}
 }

@@ -171,7 +171,7 @@ func TestWriteMethodsOfOthers(t *testing.T) {
 			}
 			// A proof through the application that is deaf is honest about it.
 			blind := &OpenFeatureProver{Every: time.Millisecond, viewpoint: Viewpoint{OFREP, "the application"}, open: func(context.Context) (session, error) {
-				return session{deafProvider{app}, func() []string { return nil }, func() {}}, nil
+				return session{provider: deafProvider{app}, notes: func() []string { return nil }, close: func() {}}, nil
 			}}
 			if e, err := blind.Prove(t.Context(), question("x"), time.Millisecond); app.gets(t, "x") != "off" && (!errors.Is(err, ErrUnproven) || e.Proved) {
 				t.Errorf("the application does not get off, and the proof says %+v, %v", e, err)

@@ -277,7 +277,7 @@ type Action struct {
 	At             Time     `json:"at"`               // of the write; null where nothing was written
 	VerifiedAfterS *float64 `json:"verified_after_s"` // seconds from the write to the proof; null unless verified
 
-	Viewpoint   Word         `json:"viewpoint"`   // file | ofrep | unleash | none | rpc | exposure: where "off" was seen
+	Viewpoint   Word         `json:"viewpoint"`   // file | kubernetes | ofrep | unleash | none | rpc | exposure: where "off" was seen
 	Missing     []string     `json:"missing"`     // the consents that a dry run lacks, as a person would give them
 	Plan        Word         `json:"plan"`        // file of the plan that a person may approve; null where there is none
 	Shadow      *Shadow      `json:"shadow"`      // of a dry run; null where there is no journal

@@ -273,8 +273,8 @@ func warningText(w string) string {
 	return words + " (" + w + ")"
 }
 
-// verifiedWords are what may be said of a proved action: driftwatch reading back the file
-// that it wrote is not the application having seen it.
+// verifiedWords are what may be said of a proved action: driftwatch reading back the file or the
+// object that it wrote is not the application having seen it.
 func verifiedWords(a Action) string {
 	if a.Kind == FlagDisabled {
 		if a.Viewpoint == "file" {
@@ -282,8 +282,11 @@ func verifiedWords(a Action) string {
 		}
 		return "verified: it falls back to the code default"
 	}
-	if a.Viewpoint == "file" {
+	switch a.Viewpoint {
+	case "file":
 		return "verified off in the file"
+	case "kubernetes":
+		return "verified off in the object"
 	}
 	return "verified off"
 }
@@ -713,8 +716,8 @@ func (r *Report) actionWords() []string {
 		switch a.Outcome {
 		case Verified:
 			w = "flag off, verified"
-			if a.Viewpoint == "file" {
-				w = "flag off, verified off in the file"
+			if words := verifiedWords(a); words != "verified off" {
+				w = "flag off, " + words
 			}
 		case WrittenNotVerified:
 			w = "flag not verified off: needs a person"
