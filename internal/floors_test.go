@@ -31,6 +31,7 @@ var floors = map[string]struct {
 	"journal":           {[]string{"telemetry"}, "keeps bytes and times; knows no meaning"},
 	"report":            {[]string{"telemetry", "stat", "rule", "baseline", "detect", "report/plot"}, "words and numbers of a judgement"},
 	"report/plot":       {nil, "draws numbers, whatever they mean"},
+	"flagsync":          {nil, "pushes texts to flagd; what they say, it is told"},
 	"worker":            {[]string{"telemetry", "stat", "rule", "baseline", "detect", "query", "flags", "journal", "report", "suggest"}, "time and goroutines: the only room that reads, thinks and acts"},
 	"sim":               {[]string{"telemetry", "baseline"}, "made telemetry with a known truth; knows no verdict"},
 	"sim/peers":         {[]string{"stat"}, "judges of other tools, to measure against; nothing in the product imports it"},
