@@ -32,7 +32,7 @@ func (p *program) flagsCommand() *cobra.Command {
 		Args:  noCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.flagsListCommand(), p.flagsOffCommand(), p.flagsPlanCommand(), p.flagsApplyCommand(), p.flagsRestoreCommand(), p.flagsVerifyCommand())
+	cmd.AddCommand(p.flagsListCommand(), p.flagsOffCommand(), p.flagsPlanCommand(), p.flagsApplyCommand(), p.flagsRestoreCommand(), p.flagsVerifyCommand(), p.flagsServeCommand())
 	return cmd
 }
 
