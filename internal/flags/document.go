@@ -91,6 +91,8 @@ func plannable(d dialect, s State, text []byte, m Mode, w Want) (flagText, Want,
 	switch {
 	case !t.present:
 		err = fmt.Errorf("%w: %s", ErrNotFound, missing(s.Ref.Key, t.keys))
+	case t.refused != nil:
+		err = t.refused
 	case m == Disable && w.Variant != "":
 		err = fmt.Errorf("%w: a disabled flag serves no variant, so not %q, but the default in the application's code", ErrInvalid, w.Variant)
 	case m == Disable && t.state != enabled:

@@ -22,6 +22,11 @@ func (f *FlagdFile) dialect() dialect { return flagdText{f.path} }
 
 // Read implements Switch.
 func (f *FlagdFile) Read(ctx context.Context, r Ref) (State, error) {
+	return f.readFlag(ctx, f.dialect(), r)
+}
+
+// readFlag is Read for a flag in the file.
+func (f textFile) readFlag(ctx context.Context, d dialect, r Ref) (State, error) {
 	s := State{Ref: r, Path: f.path}
 	if err := ctx.Err(); err != nil {
 		return s, err
@@ -30,7 +35,7 @@ func (f *FlagdFile) Read(ctx context.Context, r Ref) (State, error) {
 	if err != nil {
 		return s, f.fail(r, err)
 	}
-	s, err = stateOf(f.dialect(), r, f.path, text)
+	s, err = stateOf(d, r, f.path, text)
 	s.Changed, s.ReadOnly = f.modified(resolved), f.readOnly(resolved)
 	if err != nil {
 		return s, f.fail(r, err)

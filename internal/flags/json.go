@@ -269,7 +269,7 @@ func (t *flagText) fill(fields map[string]any) error {
 	if t.defaultVariant, ok = fields["defaultVariant"].(string); !ok && fields["defaultVariant"] != nil {
 		return fmt.Errorf("%w: defaultVariant is not a string", ErrInvalid)
 	}
-	t.targeting = fields["targeting"]
+	t.targeting, t.noTargeting = fields["targeting"], "{}"
 	t.metadata, _ = fields["metadata"].(map[string]any) // nothing is served by it
 	return nil
 }

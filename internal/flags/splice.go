@@ -55,6 +55,8 @@ type flagText struct {
 	defaultVariant string
 	targeting      any            // decoded; nil where absent or null
 	metadata       map[string]any // decoded; nil where absent
+	noTargeting    string         // how rules that serve nobody are written
+	refused        error          // why no edit would turn it off; nil = one may
 
 	// The splices that make variant the default, and that write the state, the targeting and the
 	// one ramp anew, as JSON. setTargeting and setRamp are nil where there is none.
@@ -79,7 +81,7 @@ func (t flagText) patch(variant string) Patch {
 		p = append(p, t.setDefault(variant)...)
 	}
 	if t.targeted() {
-		p = append(p, t.setTargeting("{}")...)
+		p = append(p, t.setTargeting(t.noTargeting)...)
 	}
 	slices.SortFunc(p, func(a, b Splice) int { return a.Offset - b.Offset })
 	return p
