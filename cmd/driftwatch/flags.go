@@ -311,6 +311,9 @@ func (p *program) proveWrite(ctx context.Context, t *flagTarget, hand worker.Han
 	}
 	fmt.Fprintf(p.stdout, "%s   %s → %s   revision %s → %s   written %s\n", t.ref.Key, t.state.Word(t.flag.Off.Variant), became,
 		written.Receipt.Before.Short(), written.Receipt.After.Short(), written.At.UTC().Format("15:04:05.0 UTC"))
+	if written.Unsure != nil {
+		fmt.Fprintf(p.stderr, "warning: %v\n", written.Unsure)
+	}
 	ctx = context.WithoutCancel(ctx) // what was written is looked at and journaled
 	var evidence flags.Evidence
 	evidence, err = p.prove(ctx, t, worker.ProveWithin)

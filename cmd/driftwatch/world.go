@@ -179,6 +179,9 @@ func (w *world) source(name string) (flags.Switch, error) {
 	case s.FlagdCRD != nil, s.ConfigMap != nil:
 		return kubernetesSource(name, s.FlagdCRD, s.ConfigMap)
 	}
+	if g := s.GoffFile; g != nil {
+		return goffFile(g), nil
+	}
 	if f := s.FlagdFile; f.Overlay != "" {
 		return flags.NewFlagdOverlay(name, f.Path, f.Overlay), nil
 	}
@@ -209,6 +212,13 @@ func kubernetesSource(name string, flag *config.KubernetesObject, m *config.Conf
 		return nil, usage("flag source %s: %v", name, err)
 	}
 	return k, nil
+}
+
+func goffFile(g *config.GoffFile) *flags.GoffFile {
+	if g.Refresh == nil {
+		return flags.NewGoffFile(g.Path, "", flags.Secret{}, http.DefaultClient)
+	}
+	return flags.NewGoffFile(g.Path, g.Refresh.URL, flags.Secret(g.Refresh.Key), http.DefaultClient)
 }
 
 func unleash(u *config.Unleash) *flags.Unleash {

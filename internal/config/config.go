@@ -69,6 +69,7 @@ type FlagSource struct {
 	Unleash      *Unleash
 	LaunchDarkly *LaunchDarkly
 	Webhook      *Webhook
+	GoffFile     *GoffFile
 }
 
 // A FlagdFile is a file of flagd definitions: edited in place, or with an overlay behind it that
@@ -284,9 +285,6 @@ func (p *parser) url(v strictyaml.Value) string {
 	return s
 }
 
-// later are flag sources that the design knows and that are not built.
-var later = []string{"goff_file"}
-
 func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 	m, _ := v.Map()
 	out := map[string]FlagSource{}
@@ -303,13 +301,7 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 			}
 			continue
 		}
-		refused := false
-		for _, kind := range later {
-			refused = s.Refuse(kind, fmt.Sprintf("flag source %s is not built yet", kind), "flagd_file, flagd_crd, configmap, unleash, launchdarkly and webhook can be switched") || refused
-		}
-		if !refused {
-			s.Need("flagd_file", "write {flagd_file: {path: flags.json, mode: edit}}")
-		}
+		s.Need("flagd_file", "write {flagd_file: {path: flags.json, mode: edit}}")
 		s.Close()
 		f, ok := file.Map()
 		if !ok {
@@ -334,11 +326,12 @@ func (p *parser) flagSources(v strictyaml.Value) map[string]FlagSource {
 	return out
 }
 
-// server reads a source that is a server. ok is false if there is none in s.
+// server reads a source that is no flagd file: a server, or a file that a server reads. ok is false
+// if there is none in s.
 func (p *parser) server(s *strictyaml.Map, others ...strictyaml.Value) (found FlagSource, ok bool) {
-	crd, configMap := s.Get("flagd_crd"), s.Get("configmap")
+	crd, configMap, goff := s.Get("flagd_crd"), s.Get("configmap"), s.Get("goff_file")
 	unleash, launchDarkly, webhook := s.Get("unleash"), s.Get("launchdarkly"), s.Get("webhook")
-	for _, v := range []strictyaml.Value{crd, configMap, unleash, launchDarkly, webhook} {
+	for _, v := range []strictyaml.Value{crd, configMap, goff, unleash, launchDarkly, webhook} {
 		if v.Given() && (ok || slices.ContainsFunc(others, strictyaml.Value.Given)) {
 			v.FailKey("two kinds of flag source under one name", "give each a name of its own")
 		}
@@ -348,7 +341,7 @@ func (p *parser) server(s *strictyaml.Map, others ...strictyaml.Value) (found Fl
 		return found, false
 	}
 	found = FlagSource{
-		FlagdCRD: p.flagdCRD(crd), ConfigMap: p.configMap(configMap),
+		FlagdCRD: p.flagdCRD(crd), ConfigMap: p.configMap(configMap), GoffFile: p.goffFile(goff),
 		Unleash: p.unleash(unleash), LaunchDarkly: p.launchDarkly(launchDarkly), Webhook: p.webhook(webhook),
 	}
 	s.Close()
@@ -405,6 +398,9 @@ func (p *parser) verify(v strictyaml.Value, sources map[string]FlagSource) map[s
 			}
 			out[e.Key()] = Verifier{Unleash: p.unleashFrontend(unleash)}
 		case file.Given():
+			if source := sources[e.Key()]; source.GoffFile != nil {
+				file.FailKey("flagd does not read files of GO Feature Flag as that does", "write {ofrep: {url: http://localhost:1031}}, the relay proxy")
+			}
 			if f, ok := file.Map(); ok {
 				v := &FlagdFile{Path: p.filePath(f)}
 				later, _ := f.Get("later").Texts()

@@ -229,7 +229,6 @@ func TestErrors(t *testing.T) {
 		{"overlay without its file", "flag_sources: {a: {flagd_file: {path: x, mode: overlay}}}\n", []string{`c.yaml:1:32: flagd_file.overlay is missing; write the file that flagd lists last, which is driftwatch's alone: overlay: overlay.json`}},
 		{"an overlay over itself", "flag_sources: {a: {flagd_file: {path: x, mode: overlay, overlay: x}}}\n", []string{`c.yaml:1:57: the overlay is the file itself; write a file of its own, with the text {"flags":{}}, and list it last in flagd's sources`}},
 		{"an overlay in mode edit", "flag_sources: {a: {flagd_file: {path: x, overlay: y}}}\n", []string{`c.yaml:1:42: an overlay without mode: overlay; write mode: overlay, or leave the overlay out`}},
-		{"flag sources that are not built", "flag_sources: {a: {goff_file: {path: x}}}\n", []string{`c.yaml:1:20: flag source goff_file is not built yet; flagd_file, flagd_crd, configmap, unleash, launchdarkly and webhook can be switched`}},
 		{"flag file without a path", "flag_sources: {a: {flagd_file: {}}}\n", []string{`c.yaml:1:32: flagd_file.path is missing; write where the flag definitions are: path: flags.json`}},
 		{"no flag source", "flag_sources: {a: {}}\n", []string{`c.yaml:1:19: a.flagd_file is missing; write {flagd_file: {path: flags.json, mode: edit}}`}},
 		{

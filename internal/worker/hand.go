@@ -41,6 +41,7 @@ type Write struct {
 	Change  flags.Change
 	Receipt flags.Receipt
 	At      time.Time // zero: it is not known to be written
+	Unsure  error     // what failed after the write, which stands; nil = nothing did
 }
 
 // TurnOff writes the change that turns a flag off for everybody, in the way of the rule. key names the action in the
@@ -85,7 +86,7 @@ func (h Hand) write(ctx context.Context, source flags.Switch, state flags.State,
 	w.Intent = intent
 	reason := "not looked at yet"
 	if w.Receipt, err = source.TurnOff(ctx, w.Change); errors.Is(err, flags.ErrWrittenUnsure) {
-		reason = err.Error() // the proof tells what became of it
+		reason, w.Unsure = err.Error(), err // the proof tells what became of it
 	} else if err != nil {
 		h.outcome(ctx, intent.ID, report.Failed, err.Error(), w.Change.Base, w.Change.Base, nil)
 		return w, err
