@@ -735,7 +735,10 @@ func (t timeline) exceedance(c *Card, p *Picture, q float64, name string, before
 			note := plot.Note{X: at - 0.02, Y: y.Inside(1-q) - 0.05, Text: quantileName(Number(q)) + " " + digits + unit, Class: "n-before", Anchor: "end"}
 			if k == 1 {
 				note = plot.Note{X: at + 0.02, Y: y.Inside(1-q) + 0.05, Text: digits + unit, Class: "n-after"}
-				if at > 0.8 {
+				switch {
+				case at > 0.8 && at-dots[0] > 0.22: // below the shift, where neither curve passes
+					note.X, note.Y, note.Anchor = at-0.02, y.Inside(1-q)-0.05, "end"
+				case at > 0.8:
 					note.X, note.Anchor = at-0.02, "end"
 				}
 			}
@@ -751,8 +754,19 @@ func (t timeline) exceedance(c *Card, p *Picture, q float64, name string, before
 	}
 	c.Share = append(c.Share, Figure{"Share of requests slower than …", words, plot.Frame{
 		Label: fmt.Sprintf("Share of requests of %s slower than a given %s, before and after, both axes logarithmic", c.Endpoint, name), Words: t.told(p, q, before, after, healed),
-		Height: 290, X: xt, Y: yt, Notes: notes, Shape: shape,
+		Height: 290, X: sparse(xt, 0.2), Y: yt, Notes: notes, Shape: shape,
 	}, false})
+}
+
+// sparse leaves out what is nearer than gap to the tick before: names of a narrow plot would touch.
+func sparse(ticks []plot.Tick, gap float64) []plot.Tick {
+	var out []plot.Tick
+	for _, t := range ticks {
+		if len(out) == 0 || t.At-out[len(out)-1].At >= gap {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 func everySecond(ticks []plot.Tick) []plot.Tick {

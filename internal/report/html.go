@@ -59,7 +59,8 @@ func ContentSecurityPolicy() string {
 func StyleSheet() string { return styleText }
 
 // How many rows a page shows at once. A group that is larger is folded: a browser lays out
-// closed folds only when they are opened, which keeps a report of 10,000 rows quick.
+// closed folds only when they are opened, which keeps a report of 10,000 rows quick. Rows in pages
+// have no pictures: a browser needs as long for those as for all else of such a report.
 const (
 	maxGroup  = 40  // rows of a group in the table itself
 	firstRows = 20  // of a larger one that regressed, or may have
@@ -93,6 +94,7 @@ type pageGroup struct {
 
 type pageTable struct {
 	Key, Title, Caption, Last string
+	Drawn                     bool // the rows have pictures
 	Rows                      []pageRow
 }
 
@@ -380,7 +382,7 @@ func fold(g pageGroup, v Verdict, rows []Row) pageGroup {
 	}
 	for from := 0; from < len(rows); from += pageRows {
 		to := min(from+pageRows, len(rows))
-		t := pageTable{Key: g.Key, Last: last, Caption: fmt.Sprintf("%s, rows %d to %d", g.Title, from+1, to)}
+		t := pageTable{Key: g.Key, Last: last, Drawn: len(rows) <= pageRows, Caption: fmt.Sprintf("%s, rows %d to %d", g.Title, from+1, to)}
 		if len(rows) > pageRows {
 			t.Title = fmt.Sprintf("Rows %s to %s", count(Number(from+1)), count(Number(to)))
 		}
