@@ -1,7 +1,7 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build cross demo test postgres unleash etcd check live bench compare calibrate eval fuzz clean
+.PHONY: build cross demo test postgres unleash etcd browser check live bench compare calibrate eval fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
@@ -63,6 +63,20 @@ etcd:
 	@command -v etcd > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && apt-get install -y --no-install-recommends etcd-server; } || \
 	{ echo "there is no etcd; install it as root: apt-get install etcd-server" >&2; exit 1; }
 
+# Reports in a real browser: Debian's Chromium, driven from Node.js by the versions of
+# package-lock.json. Pictures of the pages go to .cache/screenshots.
+BROWSER := tools/browser/node_modules/.package-lock.json
+$(BROWSER): tools/browser/package-lock.json
+	cd tools/browser && npm ci --omit=dev --omit=optional
+	touch $@
+
+browser: $(BROWSER)
+	@command -v chromium > /dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } || { \
+	echo 'make browser needs chromium; as root: apt-get install -y --no-install-recommends chromium' >&2; exit 1; }
+	rm -rf .cache/pages .cache/screenshots && mkdir -p .cache/pages .cache/screenshots
+	PAGES=$(CURDIR)/.cache/pages go test -tags browser -count=1 -run '^TestWritePages$$' ./internal/report
+	PAGES=.cache/pages SCREENSHOTS=.cache/screenshots node --test --test-reporter=spec tools/browser/report.test.mjs
+
 test:
 	@rm -f .cache/parts
 	$(call part,build,$(MAKE) --no-print-directory build bin/demo)
@@ -87,9 +101,9 @@ check: build cross $(PROMETHEUS) postgres unleash etcd
 	cd tools/kubernetes && go test -count=1 ./...
 	cd tools/goff && go test -count=1 ./...
 
-# Slow and repeated: each story of the demo RUNS times, and 500 kills of a driftwatch that is turning
-# off a flag, for each kind of journal.
-live: build bin/demo postgres
+# Slow and repeated: reports in a browser, each story of the demo RUNS times, and 500 kills of a
+# driftwatch that is turning off a flag, for each kind of journal.
+live: build bin/demo postgres browser
 	DRIFTWATCH_RANDOM_FILES=9000 go test -count=1 -timeout 1h -v -run '^TestRandomFiles$$' ./internal/flags
 	DRIFTWATCH_KILLS=500 go test -count=1 -timeout 2h -v -run '^TestKilledAnywhere$$' ./internal/worker
 	cd demo && DRIFTWATCH_BINARY=$(CURDIR)/bin/driftwatch DEMO_RUNS=$(RUNS) go test -tags live -count=1 -timeout 4h -v -run TestLive ./...
@@ -118,6 +132,6 @@ fuzz:
 	go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; done; done
 
 clean:
-	rm -rf bin .cache tools/unleash/node_modules
+	rm -rf bin .cache tools/unleash/node_modules tools/browser/node_modules
 
 FORCE:
