@@ -112,7 +112,7 @@ given as a variable: --prometheus is DRIFTWATCH_PROMETHEUS.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return p.fromEnvironment(cmd.Flags()) }
-	root.AddCommand(p.checkCommand(), p.flagsCommand(), p.reportCommand(), p.schemaCommand(),
+	root.AddCommand(p.checkCommand(), p.flagsCommand(), p.reportCommand(), p.feedbackCommand(), p.schemaCommand(),
 		p.explainCommand(), p.versionCommand())
 	return root
 }

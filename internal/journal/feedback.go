@@ -5,6 +5,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -96,4 +98,27 @@ func (j *Journal) Feedbacks(ctx context.Context, f FeedbackFilter) ([]Feedback, 
 		out = append(out, f)
 	}
 	return out, j.fault(op, rows.Err())
+}
+
+// LastWords are the last judgement, real or false alarm, about every upgrade, or about every
+// report that found none, in the order in which they were given. People may change their minds,
+// and comments judge nothing.
+func LastWords(said []Feedback) []Feedback {
+	about := func(f Feedback) string {
+		if f.UpgradeID != "" {
+			return f.UpgradeID
+		}
+		return f.ReportID
+	}
+	last := map[string]int{}
+	for i, f := range said {
+		if f.Kind != Comment {
+			last[about(f)] = i
+		}
+	}
+	var out []Feedback
+	for _, i := range slices.Sorted(maps.Values(last)) {
+		out = append(out, said[i])
+	}
+	return out
 }

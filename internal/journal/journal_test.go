@@ -602,3 +602,17 @@ func TestInterrupted(t *testing.T) {
 		}
 	})
 }
+
+func TestLastWords(t *testing.T) {
+	about := func(report, upgrade string, kind FeedbackKind) Feedback {
+		return Feedback{ReportID: report, UpgradeID: upgrade, Kind: kind}
+	}
+	said := []Feedback{
+		about("a-1", "a", FalseAlarm), about("b-1", "b", Real), about("a-2", "a", Real), about("a-2", "a", Comment),
+		about("c-1", "", FalseAlarm), about("d-1", "", Real), about("e-1", "e", Comment),
+	}
+	want := []Feedback{said[1], said[2], said[4], said[5]}
+	if got := LastWords(said); !reflect.DeepEqual(got, want) {
+		t.Errorf("LastWords = %+v, want %+v", got, want)
+	}
+}

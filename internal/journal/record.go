@@ -98,33 +98,39 @@ func (j *Journal) Record(ctx context.Context, id string) (Record, error) {
 	const op = "read record"
 	ctx, cancel := j.within(ctx)
 	defer cancel()
+	r, err := j.recordWith(ctx, id)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return r, j.fault(op, err)
+	}
 	ids, err := j.recordIDs(ctx)
 	if err != nil {
 		return Record{}, j.fault(op, err)
 	}
-	if !slices.Contains(ids, id) {
-		begun := slices.DeleteFunc(slices.Clone(ids), func(s string) bool { return !strings.HasPrefix(s, id) })
-		switch {
-		case len(begun) == 1 && id != "":
-			id = begun[0]
-		case len(begun) > 0:
-			return Record{}, &NotFound{Path: j.path, What: "report", ID: id, Many: len(begun), Near: begun[:min(len(begun), nearIDs)]}
-		default:
-			return Record{}, &NotFound{Path: j.path, What: "report", ID: id, Near: nearest(id, ids)}
-		}
+	begun := slices.DeleteFunc(slices.Clone(ids), func(s string) bool { return !strings.HasPrefix(s, id) })
+	switch {
+	case len(begun) == 1 && id != "":
+		r, err = j.recordWith(ctx, begun[0])
+		return r, j.fault(op, err)
+	case len(begun) > 0:
+		return Record{}, &NotFound{Path: j.path, What: "report", ID: id, Many: len(begun), Near: begun[:min(len(begun), nearIDs)]}
 	}
+	return Record{}, &NotFound{Path: j.path, What: "report", ID: id, Near: nearest(id, ids)}
+}
+
+// recordWith returns the record with exactly this id, or sql.ErrNoRows.
+func (j *Journal) recordWith(ctx context.Context, id string) (Record, error) {
 	var r Record
 	var now int64
 	var sum []byte
-	err = j.db.QueryRowContext(ctx, `SELECT seq, id, upgrade_id, service, rule_path, now_ns, verdict, exit_code, body, report, sum
+	err := j.db.QueryRowContext(ctx, `SELECT seq, id, upgrade_id, service, rule_path, now_ns, verdict, exit_code, body, report, sum
 		FROM record WHERE id = $1`, id).
 		Scan(&r.Seq, &r.ID, &r.UpgradeID, &r.Service, &r.RulePath, &now, &r.Verdict, &r.ExitCode, &r.Body, &r.Report, &sum)
 	if err != nil {
-		return Record{}, j.fault(op, err)
+		return Record{}, err
 	}
 	r.Now = time.Unix(0, now).UTC()
 	if !bytes.Equal(sum, r.sum()) {
-		return Record{}, j.damaged(op, fmt.Errorf("record %s is not what was stored", id))
+		return Record{}, j.damaged("read record", fmt.Errorf("record %s is not what was stored", id))
 	}
 	return r, nil
 }

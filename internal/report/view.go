@@ -904,7 +904,8 @@ func (v *View) Feedback() []Command {
 	}
 	id := quote(v.r.ID)
 	return []Command{
-		{"Mark it as a false alarm", "Counts in the calibration figures.", "driftwatch feedback " + id + " --false-alarm"},
+		{"Mark it as a false alarm", "Counts in the calibration figures.", "driftwatch feedback " + id + " false_alarm 'why'"},
+		{"Mark it as real", "The incident is left out of later baselines.", "driftwatch feedback " + id + " real"},
 	}
 }
 

@@ -27,8 +27,8 @@ type history struct {
 	native       map[int]bool                                   // whether a histogram is, by signal
 	controls     map[key]*baseline.Controls                     // by signal and metric; nil before the first look
 	calibrations []baseline.Calibration
-	excluded     [][2]int       // steps of earlier upgrades
-	kept         []int          // those of them that were not taken back
+	excluded     [][2]int       // steps of earlier upgrades, and of incidents that people marked as real
+	kept         []int          // those upgrades that were not taken back
 	unread       map[int]string // why, by signal
 	scrape       time.Duration
 }
@@ -164,8 +164,13 @@ func (s *session) readHistory(ctx context.Context) error {
 		return err
 	}
 	s.history.unread = s.in.Unread
-	s.history.excluded, s.history.kept, err = s.knownUpgrades(ctx, whole.Window())
-	return err
+	if s.history.excluded, s.history.kept, err = s.knownUpgrades(ctx, whole.Window()); err != nil {
+		return err
+	}
+	if whole.Len > 0 {
+		s.leaveOut(ctx)
+	}
+	return nil
 }
 
 // chooseBounds reads the bucket totals of the history, picks every endpoint's bounds, and
