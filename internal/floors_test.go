@@ -33,6 +33,7 @@ var floors = map[string]struct {
 	"report/plot":       {nil, "draws numbers, whatever they mean"},
 	"flagsync":          {nil, "pushes texts to flagd; what they say, it is told"},
 	"worker":            {[]string{"telemetry", "stat", "rule", "baseline", "detect", "query", "flags", "journal", "report", "suggest"}, "time and goroutines: the only room that reads, thinks and acts"},
+	"web":               {[]string{"stat", "rule", "journal", "report"}, "shows and asks; what touches a flag is handed to it"},
 	"sim":               {[]string{"telemetry", "baseline"}, "made telemetry with a known truth; knows no verdict"},
 	"sim/peers":         {[]string{"stat"}, "judges of other tools, to measure against; nothing in the product imports it"},
 	"sim/compare":       {[]string{"telemetry", "rule", "baseline", "detect", "sim", "sim/peers"}, "all judges on the same made upgrades, for measurement only"},

@@ -13,11 +13,11 @@ import (
 func (p *program) reportCommand() *cobra.Command {
 	reports := &cobra.Command{
 		Use:   "report",
-		Short: "List and show stored reports",
+		Short: "List, show and serve stored reports",
 		Args:  noCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	reports.AddCommand(p.reportListCommand(), p.reportShowCommand())
+	reports.AddCommand(p.reportListCommand(), p.reportShowCommand(), p.reportServeCommand())
 	return reports
 }
 

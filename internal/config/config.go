@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,6 +34,13 @@ type Config struct {
 	Approval    Approval
 	Limits      Limits
 	Links       Links
+	Web         Web
+}
+
+// Web is where report serve has its pages.
+type Web struct {
+	Listen     string // host:port
+	ConfigFile string // the exporter-toolkit's web configuration: TLS, users; "" = none
 }
 
 // Links are where people look at the numbers themselves; reports link there. "" = no link, and
@@ -152,6 +160,7 @@ func Default() *Config {
 		Rules:      []string{"rules/*.yaml"},
 		Journal:    Journal{SQLite: "driftwatch.db"},
 		Approval:   Approval{Plans: "plans", Valid: time.Hour},
+		Web:        Web{Listen: "127.0.0.1:9465"},
 		Limits: Limits{
 			ActionsPerHour: 1, ActionsPerDay: 3, Cooldown: 6 * time.Hour, StopFile: "/run/driftwatch/stop",
 			Critical: []string{"critical", "permanent", "kill_switch", "entitlement", "type=kill-switch", "type=permission"}, RemindAfter: 7 * 24 * time.Hour,
@@ -249,6 +258,7 @@ func (p *parser) config(v strictyaml.Value, c *Config) {
 	p.limits(m.Get("limits"), &c.Limits)
 	p.links(m.Get("links"), &c.Links)
 	p.unbuilt(m)
+	p.web(m.Get("web"), &c.Web)
 }
 
 func (p *parser) prometheus(v strictyaml.Value, c *Prometheus) {
@@ -567,21 +577,28 @@ func (p *parser) links(v strictyaml.Value, l *Links) {
 }
 
 // unbuilt refuses settings whose features are not there: a setting that does nothing would
-// be believed. The defaults of the design pass.
+// be believed.
 func (p *parser) unbuilt(m *strictyaml.Map) {
 	notify := m.Get("notify")
 	if items, ok := notify.Items(); ok && len(items) > 0 {
 		notify.FailKey("notifications are not built yet", "leave notify out; the exit code and -o json can be sent by what runs the check")
 	}
-	web, ok := m.Get("web").Map()
+}
+
+func (p *parser) web(v strictyaml.Value, w *Web) {
+	m, ok := v.Map()
 	if !ok {
 		return
 	}
-	defer web.Close()
-	for _, usual := range [][2]string{{"listen", "127.0.0.1:9465"}, {"config_file", ""}} {
-		v := web.Get(usual[0])
-		if s, ok := v.AnyText(); ok && s != usual[1] {
-			v.Fail(fmt.Sprintf("web.%s %q has no effect: the web pages are not built yet", v.Key(), s), "leave it out")
+	defer m.Close()
+	listen := m.Get("listen")
+	if s, ok := listen.Text(); ok {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			listen.Fail(fmt.Sprintf("listen %q is no address", s), "write it like 127.0.0.1:9465")
 		}
+		w.Listen = s
+	}
+	if s, ok := m.Get("config_file").AnyText(); ok && s != "" {
+		w.ConfigFile = p.path(s)
 	}
 }

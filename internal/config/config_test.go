@@ -70,6 +70,7 @@ func TestExample(t *testing.T) {
 			[]string{"critical", "permanent", "kill_switch", "entitlement", "type=kill-switch", "type=permission"}, 7 * 24 * time.Hour,
 		},
 		Links: Links{"https://prometheus.example.com", "https://grafana.example.com/g"},
+		Web:   Web{Listen: "127.0.0.1:9465"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("Parse =\n%+v\nwant\n%+v", c, want)
@@ -255,10 +256,9 @@ func TestErrors(t *testing.T) {
 		{"no DSN", "journal: {postgres: {}}\n", []string{`c.yaml:1:21: the DSN is not named in exactly one way; write {postgres: {dsn_file: FILE}}, a file with the DSN, or {postgres: {dsn_env: VARIABLE}}`}},
 		{"two DSNs", "journal: {postgres: {dsn_file: x, dsn_env: X}}\n", []string{`c.yaml:1:21: the DSN is not named in exactly one way; write {postgres: {dsn_file: FILE}}, a file with the DSN, or {postgres: {dsn_env: VARIABLE}}`}},
 		{"notify", "notify: [{slack: {url_file: x}}]\n", []string{`c.yaml:1:1: notifications are not built yet; leave notify out; the exit code and -o json can be sent by what runs the check`}},
-		{"web", "web: {listen: ':80', config_file: w.yaml, port: 1}\n", []string{
-			`c.yaml:1:15: web.listen ":80" has no effect: the web pages are not built yet; leave it out`,
-			`c.yaml:1:35: web.config_file "w.yaml" has no effect: the web pages are not built yet; leave it out`,
-			`c.yaml:1:43: unknown field "port"; known: listen, config_file`,
+		{"web", "web: {listen: '9465', config_file: w.yaml, port: 1}\n", []string{
+			`c.yaml:1:15: listen "9465" is no address; write it like 127.0.0.1:9465`,
+			`c.yaml:1:44: unknown field "port"; known: listen, config_file`,
 		}},
 		{"cooldown", "limits: {cooldown: 6, actions_per_day: -1}\n", []string{
 			`c.yaml:1:20: cooldown 6 has no unit; write 6s if seconds are meant`, `c.yaml:1:40: actions_per_day -1 is not a whole number from 0 to 1000`,

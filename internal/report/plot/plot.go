@@ -225,6 +225,14 @@ type Frame struct {
 	Shape  *Shape
 }
 
+// Shapes are what the frame shows, without axes and words, as a picture of one class.
+func (f Frame) Shapes(class string) string {
+	if f.Shape == nil {
+		return ""
+	}
+	return `<svg class="` + html.EscapeString(class) + `" viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">` + f.Shape.b.String() + `</svg>`
+}
+
 // HTML is the frame. What it is given as text is escaped.
 func (f Frame) HTML() string {
 	var b strings.Builder
