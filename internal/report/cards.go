@@ -679,9 +679,8 @@ func (t timeline) exceedance(c *Card, p *Picture, q float64, name string, before
 		if k.cum == nil {
 			continue
 		}
-		n := k.cum[len(k.cum)-1]
-		for b, bound := range p.Bounds {
-			if s := (n - k.cum[b]) / n; s > 0 && bound > 0 {
+		for b, s := range survival(k.cum) {
+			if bound := p.Bounds[b]; bound > 0 {
 				if s < 0.995 {
 					low = min(low, bound)
 				}
@@ -716,14 +715,11 @@ func (t timeline) exceedance(c *Card, p *Picture, q float64, name string, before
 		if curve.cum == nil {
 			continue
 		}
-		n := curve.cum[len(curve.cum)-1]
 		var xs, ys []float64
-		for b, bound := range p.Bounds {
-			s := (n - curve.cum[b]) / n
-			if bound < low || !(s >= bottom) {
-				continue
+		for b, s := range survival(curve.cum) {
+			if p.Bounds[b] >= low {
+				xs, ys = append(xs, x.At(p.Bounds[b])), append(ys, y.At(s))
 			}
-			xs, ys = append(xs, x.At(bound)), append(ys, y.At(s))
 		}
 		shape.Path("ln s-"+curve.class+" x-"+curve.class, xs, ys)
 		reading := stat.HistogramQuantile(q, p.Bounds, curve.cum, how)
@@ -756,6 +752,21 @@ func (t timeline) exceedance(c *Card, p *Picture, q float64, name string, before
 		Label: fmt.Sprintf("Share of requests of %s slower than a given %s, before and after, both axes logarithmic", c.Endpoint, name), Words: t.told(p, q, before, after, healed),
 		Height: 290, X: sparse(xt, 0.2), Y: yt, Notes: notes, Shape: shape,
 	}, false})
+}
+
+// survival is the share of requests slower than each bound, up to the first bound that none
+// exceeds: there it is half a request, as stat.HistogramQuantile reads it, so that the line runs
+// through the quantiles that are told.
+func survival(cum []float64) []float64 {
+	n := cum[len(cum)-1]
+	var out []float64
+	for _, c := range cum[:len(cum)-1] {
+		if n-c < 0.5 {
+			return append(out, 0.5/n)
+		}
+		out = append(out, (n-c)/n)
+	}
+	return out
 }
 
 // sparse leaves out what is nearer than gap to the tick before: names of a narrow plot would touch.

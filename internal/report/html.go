@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/driftwatch/driftwatch/internal/report/plot"
 )
 
 // HTMLOptions say what surrounds a report. The zero value is a file that stands on its own.
@@ -43,7 +45,11 @@ var scriptText string
 //go:embed html/report.tmpl
 var templateText string
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{"nb": unbroken}).Parse(templateText))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"nb": unbroken, "minus": minus, "capital": capital, "strip": strip}).Parse(templateText))
+
+func strip(s *plot.Strip) template.HTML {
+	return template.HTML(s.HTML()) //nolint:gosec // plot escapes
+}
 
 // ContentSecurityPolicy is the policy of a report: its own style and script by their hashes,
 // and nothing else. Whoever serves one sends the same in a header, with what it adds.
@@ -138,6 +144,9 @@ type pageData struct {
 	Left                                    string
 	Improved, Excluded, Lacking             []pageRow
 	MoreImproved, MoreExcluded, MoreLacking string
+	Flat                                    []Limit
+	Compared, NotRisen, NotJudged           string // how many comparisons
+	MoreFlat                                string
 	Queries                                 []pageQuery
 }
 
@@ -182,12 +191,13 @@ func HTML(r *Report, o HTMLOptions) []byte {
 	if n := r.left(len(p.Cards)); n > 0 {
 		p.Left = fmt.Sprintf("The worst %d of %d endpoints that regressed or may have are drawn; the others are in the table.", len(p.Cards), len(p.Cards)+n)
 	}
+	p.flat()
 	p.Improved, p.MoreImproved = listed(reasoned(v.Improved))
 	p.Excluded, p.MoreExcluded = listed(v.Excluded)
 	p.Lacking, p.MoreLacking = listed(v.Lacking)
 	for _, q := range v.Queries {
 		q = printable(q)
-		p.Queries = append(p.Queries, pageQuery{"Series read", q, o.Links.prometheus(q, window), o.Links.grafana(q, window)})
+		p.Queries = append(p.Queries, pageQuery{"", q, o.Links.prometheus(q, window), o.Links.grafana(q, window)})
 	}
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, "report", &p); err != nil {
@@ -402,6 +412,26 @@ func reasoned(rows []Row) []Reasoned {
 	return out
 }
 
+// flat fills in the list of what did not rise.
+func (p *pageData) flat() {
+	p.Compared, p.NotJudged = count(Number(len(p.V.Rows))), count(Number(len(p.V.Lacking)))
+	p.NotRisen = count(Number(p.V.r.count(NoMeaningfulRise)))
+	rows := p.V.Flat.Rows
+	for _, l := range rows[:min(maxListed, len(rows))] {
+		l.Endpoint = middle(l.Endpoint, cutName)
+		p.Flat = append(p.Flat, l)
+	}
+	p.MoreFlat = beyond(len(rows))
+}
+
+// beyond is what is said of a list of n that shows its first ones.
+func beyond(n int) string {
+	if n <= maxListed {
+		return ""
+	}
+	return count(Number(n-maxListed)) + " more are in the table above."
+}
+
 // listed are the first rows of a list, and how many more the table has.
 func listed(rows []Reasoned) (out []pageRow, more string) {
 	for _, row := range rows[:min(maxListed, len(rows))] {
@@ -409,10 +439,7 @@ func listed(rows []Reasoned) (out []pageRow, more string) {
 		r.Why, r.Interval = row.Why, minus(row.Interval)
 		out = append(out, r)
 	}
-	if n := len(rows) - maxListed; n > 0 {
-		more = fmt.Sprintf("%s more are in the table above.", count(Number(n)))
-	}
-	return out, more
+	return out, beyond(len(rows))
 }
 
 func newPageCard(c Card, links Links, window [2]time.Time) pageCard {

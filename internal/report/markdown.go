@@ -85,10 +85,10 @@ func Markdown(r *Report) string {
 		b.WriteString("<details><summary>What speaks for it, against it, and what is not ruled out</summary>\n\n")
 		for _, list := range []struct {
 			name  string
-			lines []string
+			lines []Reason
 		}{{"For", v.For}, {"Against", v.Against}, {"Not ruled out", v.Open}} {
 			for _, s := range list.lines {
-				fmt.Fprintf(&b, "- %s: %s\n", list.name, markdownText(s))
+				fmt.Fprintf(&b, "- %s: %s\n", list.name, markdownText(s.Text))
 			}
 		}
 		b.WriteString("\n</details>\n\n")

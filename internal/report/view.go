@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/driftwatch/driftwatch/internal/report/plot"
 )
 
 // A View is what every format shows of a report: the numbers as they are printed, the
@@ -34,8 +38,9 @@ type View struct {
 	Rows   []Row   // all comparisons, worst first
 	Groups []Group // the same by verdict
 
-	For, Against, Open []string // evidence; what is left open
+	For, Against, Open []Reason // evidence; what is left open
 
+	Flat     Limits // what did not rise
 	Improved []Row
 	Rollback string // what turning the flag off, or rolling back, would cost; "" = nothing known
 	Excluded []Reasoned
@@ -91,6 +96,26 @@ type Row struct {
 	Requests string // "80 393 / 22 538", before and after
 	Note     string // what is lacking, or why
 	c        Comparison
+}
+
+// A Reason is a fact for or against the upgrade as the cause.
+type Reason struct {
+	Text  string
+	Strip *plot.Strip // the changes that it is about, drawn; nil where there are none
+}
+
+// Limits are how far the endpoints without a meaningful rise can have risen, a column for each
+// signal.
+type Limits struct {
+	Signals []string
+	Rows    []Limit
+}
+
+// A Limit is one endpoint of Limits: of each signal "+4.6 %", or the verdict where a rise is not
+// excluded, "" where it is not compared.
+type Limit struct {
+	Endpoint string
+	Cells    []string
 }
 
 // A Reasoned is a row and why it stands where it stands.
@@ -166,6 +191,7 @@ func NewView(r *Report) *View {
 	v.Steps = r.steps()
 	v.facts()
 	v.evidence()
+	v.limits()
 	v.excluded()
 	v.commands()
 	v.warnings()
@@ -258,10 +284,11 @@ func (v *View) group() {
 
 // capital is s with a capital first letter.
 func capital(s string) string {
-	if s == "" {
+	first, size := utf8.DecodeRuneInString(s)
+	if size == 0 {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 func (v *View) badges() {
@@ -384,13 +411,13 @@ func (v *View) tiles() {
 	if len(r.Comparisons) == 0 {
 		return
 	}
-	v.Tiles = append(v.Tiles, Tile{"Compared", fmt.Sprintf("%d %s", len(r.Comparisons), plural(len(r.Comparisons), "comparison", "comparisons")), fmt.Sprintf("%d %s, %s", r.endpoints(), plural(r.endpoints(), "endpoint", "endpoints"), list(r.signals()))})
+	v.Tiles = append(v.Tiles, Tile{"Compared", count(Number(len(r.Comparisons))) + " " + plural(len(r.Comparisons), "comparison", "comparisons"), fmt.Sprintf("%d %s, %s", r.endpoints(), plural(r.endpoints(), "endpoint", "endpoints"), list(r.signals()))})
 	if n := r.count(NoMeaningfulRise) + r.count(Improved); n > 0 {
 		text := "larger rises are excluded at 95 %"
 		if b := r.bounds(); b != "" {
 			text += ": " + b
 		}
-		v.Tiles = append(v.Tiles, Tile{"No rise that matters", fmt.Sprintf("in %d", n), text})
+		v.Tiles = append(v.Tiles, Tile{"No rise that matters", "in " + count(Number(n)), text})
 	}
 	if rows := r.open(); len(rows) > 0 {
 		t := Tile{"Open", fmt.Sprint(len(rows)), "the last look is over"}
@@ -780,14 +807,78 @@ func (v *View) evidence() {
 	r := v.r
 	for _, e := range r.Evidence {
 		text := sentence(cut(printable(e.Text), 600))
+		reason := Reason{Text: text}
+		if e.ID == controlsUnchanged {
+			reason.Strip = r.controlStrip()
+		}
 		if e.Holds {
-			v.For = append(v.For, text)
+			v.For = append(v.For, reason)
 		} else {
-			v.Against = append(v.Against, text)
+			v.Against = append(v.Against, reason)
 		}
 	}
 	if r.Verdict == Regressed {
-		v.Open = r.unruled()
+		for _, text := range r.unruled() {
+			v.Open = append(v.Open, Reason{Text: text})
+		}
+	}
+}
+
+// controlStrip are the changes of the control endpoints beside that of the worst row, in its
+// signal; nil where there is no regression, or no control with that signal.
+func (r *Report) controlStrip() *plot.Strip {
+	rows := r.of(Regressed)
+	if len(rows) == 0 || !rows[0].Change.Ratio.Known() {
+		return nil
+	}
+	worst := rows[0]
+	s := &plot.Strip{Here: float64(worst.Change.Ratio), Scale: changeScale()}
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, c := range r.Comparisons {
+		if x := float64(c.Change.Ratio); c.Control && c.Signal == worst.Signal && !math.IsNaN(x) {
+			s.Others = append(s.Others, x)
+			low, high = min(low, x), max(high, x)
+		}
+	}
+	if len(s.Others) == 0 {
+		return nil
+	}
+	for _, t := range changeTicks() {
+		if t.Text != "+50" { // beside +100 there is no room for it on a phone
+			s.Ticks = append(s.Ticks, plot.Tick{At: t.At, Text: minus(t.Text) + " %"})
+		}
+	}
+	s.Label = fmt.Sprintf("%s of the controls changed by %s to %s, that of %s by %s",
+		r.signal(worst), change(Number(low)), change(Number(high)), middle(r.endpoint(worst), maxName), change(worst.Change.Ratio))
+	return s
+}
+
+// limits fills in Flat.
+func (v *View) limits() {
+	flat := map[string]int{}
+	for _, row := range v.Rows {
+		if signal := printable(row.c.Signal); !slices.Contains(v.Flat.Signals, signal) {
+			v.Flat.Signals = append(v.Flat.Signals, signal)
+		}
+		if _, ok := flat[row.Endpoint]; !ok && row.Verdict == NoMeaningfulRise {
+			flat[row.Endpoint] = len(v.Flat.Rows)
+			v.Flat.Rows = append(v.Flat.Rows, Limit{Endpoint: row.Endpoint})
+		}
+	}
+	slices.Sort(v.Flat.Signals)
+	for i := range v.Flat.Rows {
+		v.Flat.Rows[i].Cells = make([]string, len(v.Flat.Signals))
+	}
+	for _, row := range v.Rows {
+		i, ok := flat[row.Endpoint]
+		if !ok {
+			continue
+		}
+		cell := row.Word
+		if row.Verdict == NoMeaningfulRise {
+			cell = change(row.c.Change.Bound95)
+		}
+		v.Flat.Rows[i].Cells[slices.Index(v.Flat.Signals, printable(row.c.Signal))] = cell
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/driftwatch/driftwatch/internal/detect"
 )
@@ -774,6 +772,9 @@ func (r *Report) recoveryWords() string {
 	return ""
 }
 
+// controlsUnchanged is the id of the evidence about the control endpoints.
+const controlsUnchanged = "controls_unchanged"
+
 // evidence are the facts that the judgement, the actions and the recovery hold.
 func (r *Report) evidence(in Input) []Evidence {
 	out := []Evidence{}
@@ -783,9 +784,9 @@ func (r *Report) evidence(in Input) []Evidence {
 	rows := r.of(Regressed)
 	if n := in.Judgement.Controls; n > 0 {
 		if in.Judgement.ControlsRisen {
-			add("controls_unchanged", false, "at least one of the %d control endpoints, which are not behind the flag, rose as well", n)
+			add(controlsUnchanged, false, "at least one of the %d control endpoints, which are not behind the flag, rose as well", n)
 		} else {
-			add("controls_unchanged", true, "none of the %d control endpoints rose, which are not behind the flag", n)
+			add(controlsUnchanged, true, "none of the %d control endpoints rose, which are not behind the flag", n)
 		}
 	}
 	if len(rows) > 0 {
@@ -877,8 +878,7 @@ func plural(n int, one, many string) string {
 func sentence(s string) string {
 	first, _, _ := strings.Cut(s, " ")
 	if !strings.ContainsAny(first, "0123456789-_/.") {
-		c, size := utf8.DecodeRuneInString(s)
-		s = string(unicode.ToUpper(c)) + s[size:]
+		s = capital(s)
 	}
 	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "…") {
 		return s

@@ -31,7 +31,7 @@
   /* filters over the table and the folds below it */
   all('[data-filter]').forEach(function (box) {
     var panel = d.getElementById(box.getAttribute('data-filter')), q = box.querySelector('input[type=search]'),
-      sig = box.querySelector('select'), chips = all('.chip', box), live = box.querySelector('[aria-live]'), none = panel.querySelector('.none');
+      sig = box.querySelector('select'), chips = all('.chip', box), live = box.querySelector('[aria-live]'), whole = live && live.textContent, none = panel.querySelector('.none');
     var blocks = all('tbody[data-v]', panel), rows = null, timer = 0;
     function read() {
       rows = blocks.map(function (tb) {
@@ -59,7 +59,7 @@
         f.hidden = !any;
         if (narrowed && any && shown <= 500) { if (!f.open) { f.open = true; f.opened = true; } } else if (!narrowed && f.opened) { f.open = false; f.opened = false; }
       });
-      if (live) live.textContent = narrowed ? shown + ' of ' + total + ' shown' : total + ' comparisons';
+      if (live) live.textContent = narrowed ? shown + ' of ' + total + ' shown' : whole;
       if (none) none.hidden = shown > 0;
     }
     chips.forEach(function (c) { c.addEventListener('click', function () { c.setAttribute('aria-pressed', c.getAttribute('aria-pressed') !== 'true'); run(); }); });

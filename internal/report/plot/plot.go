@@ -356,3 +356,26 @@ func (f Forest) line(y int) string {
 	}
 	return "M" + coordinate(low) + " " + strconv.Itoa(y) + "H" + coordinate(high)
 }
+
+// A Strip is one change among others on a scale.
+type Strip struct {
+	Others []float64 // NaN is left out
+	Here   float64
+	Label  string
+	Scale  Scale
+	Ticks  []Tick
+}
+
+// HTML is the strip with its axis.
+func (s Strip) HTML() string {
+	shape := &Shape{}
+	shape.Horizontal("axis", 0)
+	shape.Vertical("axis", s.Scale.Inside(0))
+	var x, y []float64
+	for _, v := range s.Others {
+		x, y = append(x, s.Scale.Inside(v)), append(y, 0.45)
+	}
+	shape.Dots("dot dot6 s-before others", x, y)
+	shape.Dots("dot dot8 s-after", []float64{s.Scale.Inside(s.Here)}, []float64{0.45})
+	return `<div class="strip bare">` + Frame{Label: s.Label, Height: 22, X: s.Ticks, Shape: shape}.HTML() + `</div>`
+}
