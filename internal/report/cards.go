@@ -1129,11 +1129,11 @@ func (row Row) forest() plot.Forest {
 	return f
 }
 
-// changeTicks is the axis of changes.
+// changeTicks is the axis of changes, as far as there is room in the narrowest table.
 func changeTicks() []plot.Tick {
 	var out []plot.Tick
 	s := changeScale()
-	for _, x := range []float64{-0.2, 0, 0.1, 0.5, 1, 4} {
+	for _, x := range []float64{-0.2, 0, 0.1, 1, 4} {
 		text := "0"
 		if x != 0 {
 			text = fmt.Sprintf("%+.0f", x*100)

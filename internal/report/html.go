@@ -239,7 +239,7 @@ func newPageRow(row Row, short bool) pageRow {
 	if out.Long {
 		out.Full = cut(row.Endpoint, 1000)
 	}
-	out.Change, out.Interval = minus(row.Change), minus(row.Interval)
+	out.Change, out.Interval, out.Onset = minus(row.Change), minus(row.Interval), minus(row.Onset)
 	if out.Sure = row.Interval != ""; !out.Sure {
 		// What is lacking; when it will be enough stands in the list of what was not judged.
 		out.Interval, _, _ = strings.Cut(row.Note, ", enough about")

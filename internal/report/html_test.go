@@ -503,6 +503,15 @@ func TestControlStrip(t *testing.T) {
 	if got := strings.Count(s.HTML(), "h.1"); got != 3 {
 		t.Errorf("%d dots, want 3", got)
 	}
+	in := regressed()
+	for i := range in.Judgement.Rows {
+		if r := &in.Judgement.Rows[i]; r.Verdict == detect.Improved {
+			r.Change.Detectable = 1.02 // one of the two would have missed a rise of 101 %
+		}
+	}
+	if s := New(in).controlStrip(); s == nil || !slices.Equal(s.Others, []float64{0.005}) {
+		t.Errorf("%+v", s)
+	}
 	if New(scenarios()["no-regression"]).controlStrip() != nil {
 		t.Error("a strip without a regression")
 	}

@@ -825,7 +825,8 @@ func (v *View) evidence() {
 }
 
 // controlStrip are the changes of the control endpoints beside that of the worst row, in its
-// signal; nil where there is no regression, or no control with that signal.
+// signal; nil where there is no regression, or no such control. Controls with so little traffic
+// that a rise of that size would probably be missed are left out: theirs is noise.
 func (r *Report) controlStrip() *plot.Strip {
 	rows := r.of(Regressed)
 	if len(rows) == 0 || !rows[0].Change.Ratio.Known() {
@@ -835,7 +836,8 @@ func (r *Report) controlStrip() *plot.Strip {
 	s := &plot.Strip{Here: float64(worst.Change.Ratio), Scale: changeScale()}
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, c := range r.Comparisons {
-		if x := float64(c.Change.Ratio); c.Control && c.Signal == worst.Signal && !math.IsNaN(x) {
+		x, size := float64(c.Change.Ratio), math.Abs(float64(worst.Change.Ratio))
+		if c.Control && c.Signal == worst.Signal && !math.IsNaN(x) && float64(c.Change.Detectable) <= size {
 			s.Others = append(s.Others, x)
 			low, high = min(low, x), max(high, x)
 		}
@@ -844,10 +846,9 @@ func (r *Report) controlStrip() *plot.Strip {
 		return nil
 	}
 	for _, t := range changeTicks() {
-		if t.Text != "+50" { // beside +100 there is no room for it on a phone
-			s.Ticks = append(s.Ticks, plot.Tick{At: t.At, Text: minus(t.Text) + " %"})
-		}
+		s.Ticks = append(s.Ticks, plot.Tick{At: t.At, Text: minus(t.Text) + " %"})
 	}
+	s.Words = fmt.Sprintf("Grey: the %d in which a rise like this would be found.", len(s.Others))
 	s.Label = fmt.Sprintf("%s of the controls changed by %s to %s, that of %s by %s",
 		r.signal(worst), change(Number(low)), change(Number(high)), middle(r.endpoint(worst), maxName), change(worst.Change.Ratio))
 	return s
@@ -1085,7 +1086,7 @@ func (r *Report) feltBy(when string) string {
 		many = "about " + inHundred(events/requests) + " requests"
 	}
 	if c.Kind != "histogram" {
-		return s + many + " needed more " + cut(printable(c.Signal), 30) + " than usual."
+		return s + many + " had more " + cut(printable(c.Signal), 30) + " than usual."
 	}
 	s += many + " were slower than usual"
 	if b, a := plainSeconds(c.Baseline), plainSeconds(c.Post); b != "" && a != "" && c.Quantile.Known() {

@@ -223,14 +223,18 @@ func (r *Report) headline(c Comparison) string {
 	if o := c.Onset; o != nil && o.AfterDeployS > 0 {
 		after = span(seconds(float64(o.AfterDeployS))) + " " + after
 	}
-	if c.Kind == "histogram" {
-		how := "slower"
-		if c.Change.Ratio < 0 {
-			how = "faster"
-		}
-		return what + " became " + how + " " + after + ": " + r.moved(c) + "."
+	how, fell := "changed", c.Change.Ratio < 0
+	switch {
+	case c.Kind == "histogram" && fell:
+		how = "became faster"
+	case c.Kind == "histogram":
+		how = "became slower"
+	case c.Kind == "ratio" && fell:
+		how = "showed fewer " + cut(printable(c.Signal), 30)
+	case c.Kind == "ratio":
+		how = "showed more " + cut(printable(c.Signal), 30)
 	}
-	return what + " changed " + after + ": " + r.moved(c) + "."
+	return what + " " + how + " " + after + ": " + r.moved(c) + "."
 }
 
 // beforehand says how long before the upgrade a change began, as far as that is known.

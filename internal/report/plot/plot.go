@@ -362,6 +362,7 @@ type Strip struct {
 	Others []float64 // NaN is left out
 	Here   float64
 	Label  string
+	Words  string // below it; "" = nothing
 	Scale  Scale
 	Ticks  []Tick
 }
@@ -377,5 +378,9 @@ func (s Strip) HTML() string {
 	}
 	shape.Dots("dot dot6 s-before others", x, y)
 	shape.Dots("dot dot8 s-after", []float64{s.Scale.Inside(s.Here)}, []float64{0.45})
-	return `<div class="strip bare">` + Frame{Label: s.Label, Height: 22, X: s.Ticks, Shape: shape}.HTML() + `</div>`
+	words := ""
+	if s.Words != "" {
+		words = `<p>` + html.EscapeString(s.Words) + `</p>`
+	}
+	return `<div class="strip bare">` + Frame{Label: s.Label, Height: 22, X: s.Ticks, Shape: shape}.HTML() + words + `</div>`
 }
