@@ -117,8 +117,10 @@ type ShortTest struct {
 	P      float64
 	Effect bool // the rise is above the floors, those of the tier and those of the rule
 
-	Ratio         float64 // post / baseline - 1, in the signal's own unit
-	Low99, High99 float64 // of a gauge: its interval, as wide as that of a single step
+	Ratio float64 // post / baseline - 1, in the signal's own unit
+	// Of a gauge: its 80 % and its 99 % interval, as wide as that of a single step.
+	Low80, High80 float64
+	Low99, High99 float64
 	Bound95       float64 // of a gauge: its one-sided upper bound, likewise
 	// Attainable is the smallest p above the floors that this test could have come to: every
 	// request after the upgrade an event, a gauge or a retry rate a hundred times as high. 1 if
@@ -416,8 +418,12 @@ func gaugeFamily(own []ShortSeries, s rule.Signal, before, after []int, all bool
 			t.cap(math.Log(attainableRise) >= least && g.median*(attainableRise-1) >= change)
 			t.BeforeValue, t.AfterValue = meanOf(pre[j]), meanOf(post[j])
 			t.Bound95 = math.Expm1(g.shift + g.sd*studentQuantile(0.95, g.df))
-			half := g.sd * studentQuantile(0.995, g.df)
-			t.Low99, t.High99 = math.Expm1(g.shift-half), math.Expm1(g.shift+half)
+			interval := func(p float64) (low, high float64) {
+				half := g.sd * studentQuantile(p, g.df)
+				return math.Expm1(g.shift - half), math.Expm1(g.shift + half)
+			}
+			t.Low80, t.High80 = interval(0.9)
+			t.Low99, t.High99 = interval(0.995)
 		}
 		out = append(out, t)
 	}
@@ -427,7 +433,7 @@ func gaugeFamily(own []ShortSeries, s rule.Signal, before, after []int, all bool
 func newShortTest(s ShortSeries, m telemetry.Metric) ShortTest {
 	nan := math.NaN()
 	return ShortTest{
-		Endpoint: s.Endpoint, Signal: s.Signal, Metric: m, Quantile: nan, Low99: nan, High99: nan, Bound95: nan,
+		Endpoint: s.Endpoint, Signal: s.Signal, Metric: m, Quantile: nan, Low80: nan, High80: nan, Low99: nan, High99: nan, Bound95: nan,
 		Attainable: nan, BeforeValue: nan, AfterValue: nan,
 	}
 }

@@ -10,6 +10,7 @@ import (
 // Points of the normal distribution, as docs/statistics.md rounds them.
 const (
 	z99 = 2.5758 // two-sided 99 %
+	z90 = 1.2816 // two-sided 80 %
 	z95 = 1.645  // one-sided 95 %
 	z80 = 0.8416 // power 0.8
 )
@@ -22,7 +23,7 @@ const autoEffect = 0.10
 
 func unknownChange() Change {
 	nan := math.NaN()
-	return Change{nan, nan, nan, nan, nan, nan}
+	return Change{Ratio: nan, Low80: nan, High80: nan, Low99: nan, High99: nan, Bound95: nan, MinimumEffect: nan, Detectable: nan}
 }
 
 // finite is x, or NaN where x has run out of range: a change that cannot be written down
@@ -39,6 +40,8 @@ func finite(x float64) float64 {
 func change(d rule.Direction, adj, s float64, u baseline.Unit, detectable float64) Change {
 	c := Change{
 		Ratio:         finite(u.Change(adj).Value),
+		Low80:         finite(u.Change(adj - z90*s).Low),
+		High80:        finite(u.Change(adj + z90*s).High),
 		Low99:         finite(u.Change(adj - z99*s).Low),
 		High99:        finite(u.Change(adj + z99*s).High),
 		MinimumEffect: math.NaN(),

@@ -161,6 +161,7 @@ type Level struct {
 // MinimumEffect and Detectable are the sizes of a fall.
 type Change struct {
 	Ratio         float64
+	Low80, High80 float64 // the 80 % interval
 	Low99, High99 float64 // the 99 % interval
 	Bound95       float64 // one-sided bound on the way that the signal may not go; against controls, the farther of that and the row's own
 	MinimumEffect float64 // what the rule calls meaningful, at least 0; NaN for an Exceedance

@@ -220,7 +220,8 @@ func (r *row) showShort(t baseline.ShortTest) {
 		r.Before.Requests, r.Before.Events, r.After.Requests, r.After.Events = nan, nan, nan, nan
 	}
 	r.Change = unknownChange()
-	r.Change.Ratio, r.Change.Low99, r.Change.High99, r.Change.Bound95 = finite(t.Ratio), finite(t.Low99), finite(t.High99), finite(t.Bound95)
+	r.Change.Ratio, r.Change.Bound95 = finite(t.Ratio), finite(t.Bound95)
+	r.Change.Low80, r.Change.High80, r.Change.Low99, r.Change.High99 = finite(t.Low80), finite(t.High80), finite(t.Low99), finite(t.High99)
 	r.Change.MinimumEffect = r.signal.MinimumEffect
 	if r.signal.MinimumEffectAuto {
 		r.Change.MinimumEffect = autoEffect

@@ -1120,7 +1120,10 @@ func (row Row) forest() plot.Forest {
 	known := c.Change.CI99[0].Known() || c.Change.CI99[1].Known()
 	f := plot.Forest{
 		Class: "c-" + row.Key, Change: float64(c.Change.Ratio), Low: float64(c.Change.CI99[0]), High: float64(c.Change.CI99[1]),
-		Minimum: minimum, Scale: changeScale(), OpenBelow: known && !c.Change.CI99[0].Known(), OpenOver: known && !c.Change.CI99[1].Known(),
+		Low80: math.NaN(), High80: math.NaN(), Minimum: minimum, Scale: changeScale(), OpenBelow: known && !c.Change.CI99[0].Known(), OpenOver: known && !c.Change.CI99[1].Known(),
+	}
+	if ci := c.Change.CI80; ci != nil {
+		f.Low80, f.High80 = float64(ci[0]), float64(ci[1])
 	}
 	f.Label = row.Endpoint + " " + row.Signal + ": change " + row.Change
 	if row.Interval != "" {

@@ -181,11 +181,12 @@ type Level struct {
 
 // A Change is after divided by before, minus 1, adjusted.
 type Change struct {
-	Ratio         Number    `json:"ratio"`
-	CI99          [2]Number `json:"ci99"`
-	Bound95       Number    `json:"bound95"`
-	MinimumEffect Number    `json:"minimum_effect"`
-	Detectable    Number    `json:"detectable"`
+	Ratio         Number     `json:"ratio"`
+	CI99          [2]Number  `json:"ci99"`
+	Bound95       Number     `json:"bound95"`
+	MinimumEffect Number     `json:"minimum_effect"`
+	Detectable    Number     `json:"detectable"`
+	CI80          *[2]Number `json:"ci80"` // null where it cannot be had
 }
 
 // An Exceedance is the change in the share of requests slower than the metric's bound.
@@ -433,6 +434,14 @@ func (r *Report) setDeploy(in Input) {
 	}
 }
 
+// bothOf is an interval, nil where an end is missing.
+func bothOf(low, high float64) *[2]Number {
+	if math.IsNaN(low) || math.IsNaN(high) {
+		return nil
+	}
+	return &[2]Number{Number(low), Number(high)}
+}
+
 func newComparison(in Input, row detect.Row) Comparison {
 	s := in.Rule.Signals[row.Signal]
 	values := row.Endpoint.Values()
@@ -445,7 +454,7 @@ func newComparison(in Input, row detect.Row) Comparison {
 		Change: Change{
 			Ratio: Number(row.Change.Ratio), CI99: [2]Number{Number(row.Change.Low99), Number(row.Change.High99)},
 			Bound95: Number(row.Change.Bound95), MinimumEffect: Number(row.Change.MinimumEffect),
-			Detectable: Number(row.Change.Detectable),
+			Detectable: Number(row.Change.Detectable), CI80: bothOf(row.Change.Low80, row.Change.High80),
 		},
 		Own: Test{Number(row.Own.Z), Number(row.Own.P)},
 		P:   Number(row.P), Q: Number(row.Q), QAct: Number(row.QAct), AttainableQ: Number(row.AttainableQ),

@@ -62,7 +62,7 @@ func row(v detect.Verdict, signal int, before, after, ratio, low, high float64, 
 		Endpoint: telemetry.NewEndpoint(endpoint...), Signal: signal, Flag: 0, Verdict: v, Quantile: nan,
 		Before:     detect.Level{Value: before, Requests: 80393, Events: 804},
 		After:      detect.Level{Value: after, Requests: 22538, Events: 990},
-		Change:     detect.Change{Ratio: ratio, Low99: low, High99: high, Bound95: high * 0.8, MinimumEffect: 0.1, Detectable: 0.34},
+		Change:     detect.Change{Ratio: ratio, Low80: (ratio + low) / 2, High80: (ratio + high) / 2, Low99: low, High99: high, Bound95: high * 0.8, MinimumEffect: 0.1, Detectable: 0.34},
 		Exceedance: detect.Change{Ratio: nan, Low99: nan, High99: nan},
 		Own:        detect.Ranked{Z: 4.4, P: 0.002}, Against: detect.Ranked{Z: 5.1, P: 0.0004},
 		Z: 5.1, P: 0.0004, Q: 0.002, QAct: 0.001, AttainableQ: 0.0015, Looks: 36,
@@ -214,7 +214,7 @@ func scenarios() map[string]Input {
 
 	in = base()
 	bad := row(detect.CouldNotCheck, 0, nan, nan, nan, nan, nan, "GET", "/v1/cart")
-	bad.Note, bad.Change = "Prometheus warned: partial response", detect.Change{Ratio: nan, Low99: nan, High99: nan, Bound95: nan, MinimumEffect: 0.1, Detectable: nan}
+	bad.Note, bad.Change = "Prometheus warned: partial response", detect.Change{Ratio: nan, Low80: nan, High80: nan, Low99: nan, High99: nan, Bound95: nan, MinimumEffect: 0.1, Detectable: nan}
 	in.Judgement.Rows = append([]detect.Row{bad}, quiet()[1:]...)
 	in.Warnings = []string{"store gateway 2 did not answer"}
 	in.Judgement.Warnings = []string{detect.NoRestartInCalibration}

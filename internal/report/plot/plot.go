@@ -305,6 +305,7 @@ func (f Frame) HTML() string {
 type Forest struct {
 	Class               string
 	Change, Low, High   float64
+	Low80, High80       float64 // a narrower interval, drawn thick in a row, not in a short one
 	Minimum             float64
 	Label               string
 	Scale               Scale
@@ -322,6 +323,9 @@ func (f Forest) SVG() string {
 	}
 	if d := f.line(15); d != "" {
 		b.WriteString(`<path class="ci ` + html.EscapeString(f.Class) + `" d="` + d + `"/>`)
+	}
+	if !math.IsNaN(f.Low80) && !math.IsNaN(f.High80) {
+		b.WriteString(`<path class="ci80 ` + html.EscapeString(f.Class) + `" d="M` + at(f.Low80) + ` 15H` + at(f.High80) + `"/>`)
 	}
 	if !math.IsNaN(f.Change) {
 		b.WriteString(`<path class="pt ` + html.EscapeString(f.Class) + `" d="M` + at(f.Change) + ` 15h.1"/>`)

@@ -105,11 +105,11 @@ func TestFrame(t *testing.T) {
 func TestForest(t *testing.T) {
 	s := Change(-0.27, 5.2)
 	for name, f := range map[string]Forest{
-		"whole":      {Class: "c-reg", Change: 1.01, Low: 0.92, High: 1.09, Minimum: 0.1, Label: "a <b>", Scale: s},
-		"open-above": {Class: "c-und", Change: 0.05, Low: -0.02, High: math.NaN(), Minimum: 0.1, Label: "b", Scale: s, OpenOver: true},
-		"open-below": {Class: "c-und", Change: 0.05, Low: math.NaN(), High: 0.2, Minimum: math.NaN(), Label: "c", Scale: s, OpenBelow: true},
-		"nothing":    {Class: "c-ins", Change: math.NaN(), Low: math.NaN(), High: math.NaN(), Minimum: 0.1, Label: "d", Scale: s},
-		"beyond":     {Class: "c-reg", Change: 40, Low: 12, High: 99, Minimum: 0.1, Label: "e", Scale: s},
+		"whole":      {Class: "c-reg", Change: 1.01, Low: 0.92, High: 1.09, Low80: 0.97, High80: 1.05, Minimum: 0.1, Label: "a <b>", Scale: s},
+		"open-above": {Class: "c-und", Change: 0.05, Low: -0.02, High: math.NaN(), Low80: math.NaN(), High80: math.NaN(), Minimum: 0.1, Label: "b", Scale: s, OpenOver: true},
+		"open-below": {Class: "c-und", Change: 0.05, Low: math.NaN(), High: 0.2, Low80: math.NaN(), High80: math.NaN(), Minimum: math.NaN(), Label: "c", Scale: s, OpenBelow: true},
+		"nothing":    {Class: "c-ins", Change: math.NaN(), Low: math.NaN(), High: math.NaN(), Low80: math.NaN(), High80: math.NaN(), Minimum: 0.1, Label: "d", Scale: s},
+		"beyond":     {Class: "c-reg", Change: 40, Low: 12, High: 99, Low80: 25, High80: 60, Minimum: 0.1, Label: "e", Scale: s},
 	} {
 		golden(t, "forest-"+name+".svg", f.SVG()+"\n"+f.Short()+"\n")
 	}

@@ -312,6 +312,7 @@ var fill = map[string]func(t *table, r map[string]*Record){
 						}
 						what := fmt.Sprintf("%s, %s, %s, %s", metric, e, words, modeWords[m])
 						t.rate(r[layout], "99 % interval of the change holds the truth: "+what, name("ci99", m, metric, e), between(0.98, 0.997))
+						t.rate(r[layout], "80 % interval of the change holds the truth: "+what, name("ci80", m, metric, e), published)
 						t.median(r[layout], "median of the change that is read: "+what, name("ci99", m, metric, e, "read"), "%", perMille, published)
 						if metric != telemetry.Retry {
 							t.rate(r[layout], "the interval of the exceedance holds the truth: "+what, name("ci99", m, metric, e, "exceedance"), published)

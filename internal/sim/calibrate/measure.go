@@ -368,7 +368,7 @@ func intervalsOf(f *family, r *Record, every int) {
 					if e.String() != "none" && truth.Change == 0 {
 						return // an effect on the other signal
 					}
-					const z99 = 2.5758 // as package detect
+					const z99, z90 = 2.5758, 1.2816 // as package detect
 					change := of.Unit.Change(adj).Value
 					c.count(name("ci99", m, of.Metric, e, "had"), !math.IsNaN(change))
 					if math.IsNaN(change) {
@@ -377,6 +377,7 @@ func intervalsOf(f *family, r *Record, every int) {
 					c.record.delay(name("ci99", m, of.Metric, e, "read"), int(math.Round(perMille*change)), 1)
 					low, high := of.Unit.Change(adj-z99*s).Low, of.Unit.Change(adj+z99*s).High
 					above, below := truth.Change > high, truth.Change < low // an open end is beyond everything
+					c.count(name("ci80", m, of.Metric, e), !(truth.Change > of.Unit.Change(adj+z90*s).High) && !(truth.Change < of.Unit.Change(adj-z90*s).Low))
 					c.count(name("ci99", m, of.Metric, e), !above && !below)
 					c.count(name("ci99", m, of.Metric, e, "above"), above)
 					c.count(name("ci99", m, of.Metric, e, "below"), below)
