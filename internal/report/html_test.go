@@ -240,6 +240,7 @@ func TestHostileNames(t *testing.T) {
 		in.Warnings, in.Queries, in.ID = []string{evil}, []string{evil}, "id"+evil
 		in.Evidence = []Evidence{{"x", true, evil}}
 		rep := picture(in)
+		rep.Said = &Said{By: evil, Text: evil}
 		rep.Deploy.FoundBy = strings.ToValidUTF8(evil, "?")
 		for k := range rep.Pictures.Rows {
 			p := &rep.Pictures.Rows[k]
@@ -478,6 +479,25 @@ func TestContrast(t *testing.T) {
 		}
 		check(4.5, "ink", "ink2", "ink3", "reg", "und", "eqv", "imp", "ins")
 		check(3, "reg-fill", "und-fill", "eqv-fill", "imp-fill", "ins-fill", "before", "after", "healed")
+	}
+}
+
+// What a person said last stands below the verdict in every format for people, and not in the JSON.
+func TestSaid(t *testing.T) {
+	r := picture(scenarios()["verified"])
+	record := r.JSON()
+	r.Said = &Said{FalseAlarm: true, By: "search on-call", Text: "index <b>rebuild</b>\n@everyone", At: deployed.Add(time.Hour)}
+	golden(t, "marked.html", body(HTML(r, HTMLOptions{Links: links})))
+	golden(t, "marked.md", []byte(Markdown(r)))
+	golden(t, "marked.txt", []byte(Text(r, TextOptions{})))
+	if !bytes.Equal(r.JSON(), record) {
+		t.Error("the record changed")
+	}
+	r.Said = &Said{Problem: "feedback 3 is not what was stored"}
+	for _, got := range []string{Text(r, TextOptions{}), plain(string(HTML(r, HTMLOptions{}))), Markdown(r)} {
+		if want := "What people said of it cannot be read: feedback 3 is not what was stored."; !strings.Contains(got, want) {
+			t.Errorf("%.600s\ndoes not say %q", got, want)
+		}
 	}
 }
 

@@ -36,6 +36,9 @@ func Markdown(r *Report) string {
 	}
 	fmt.Fprintf(&b, "### %s %s · %s\n\n", glyph(mark), markdownText(strings.Join(words, ", ")), markdownText(v.Subject))
 	fmt.Fprintf(&b, "**%s**\n\n", markdownText(v.Headline))
+	for _, said := range v.Said {
+		fmt.Fprintf(&b, "%s\n\n", markdownText(said.Text))
+	}
 	if len(v.Lede) > 0 {
 		fmt.Fprintf(&b, "%s\n\n", markdownText(strings.Join(v.Lede, " ")))
 	}

@@ -84,10 +84,20 @@ type Report struct {
 	Warnings    []string     `json:"warnings"`
 	Provenance  Provenance   `json:"provenance"`
 
-	// Pictures are no part of the JSON: they are kept beside the record. Nil where there are none.
+	// Pictures and Said are no part of the JSON: they are kept beside the record, and people speak
+	// after it. Nil where there are none.
 	Pictures *Pictures `json:"-"`
+	Said     *Said     `json:"-"`
 
 	severalHistograms bool // of different signals; see countHistograms
+}
+
+// A Said is what a person said last about an upgrade, or about a report that found none.
+type Said struct {
+	FalseAlarm bool // else it was real
+	By, Text   string
+	At         time.Time
+	Problem    string // why it cannot be read; "" = it was read
 }
 
 // A Deploy is the upgrade that is judged.

@@ -443,6 +443,9 @@ func (p *page) verdict() {
 		head = "○ NO UPGRADE FOUND"
 	}
 	p.broken(mark, head)
+	if r.Said != nil {
+		p.say("", r.Said.text())
+	}
 	switch v {
 	case Regressed:
 		p.regressed()

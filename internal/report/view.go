@@ -27,6 +27,7 @@ type View struct {
 	Badges  []Badge
 
 	Headline string   // one sentence
+	Said     []Badge  // what a person said last; none or one
 	Lede     []string // what follows it
 	Urgent   []string // commands that a person should run now
 	Tiles    []Tile
@@ -179,6 +180,16 @@ func NewView(r *Report) *View {
 	if d := r.Deploy; d != nil {
 		v.Change = versions(string(d.From), string(d.To))
 		v.When = day(r.reference())
+	}
+	if said := r.Said; said != nil {
+		key := "ok"
+		switch {
+		case said.Problem != "":
+			key = "cnc"
+		case said.FalseAlarm:
+			key = "no"
+		}
+		v.Said = []Badge{{key, said.text()}}
 	}
 	for _, c := range r.Comparisons {
 		v.Rows = append(v.Rows, r.row(c))

@@ -776,6 +776,22 @@ func (r *Report) recoveryWords() string {
 	return ""
 }
 
+// text is s as a sentence.
+func (s *Said) text() string {
+	if s.Problem != "" {
+		return sentence("what people said of it cannot be read: " + oneLine(s.Problem))
+	}
+	what := "real"
+	if s.FalseAlarm {
+		what = "a false alarm"
+	}
+	out := "Marked as " + what + " by " + cut(printable(s.By), maxName) + " on " + day(s.At)
+	if s.Text != "" {
+		out += ": " + cut(oneLine(s.Text), 400)
+	}
+	return sentence(out)
+}
+
 // controlsUnchanged is the id of the evidence about the control endpoints.
 const controlsUnchanged = "controls_unchanged"
 

@@ -305,8 +305,8 @@ func (s *session) keepPictures(ctx context.Context, p *report.Pictures) error {
 	return nil
 }
 
-// Stored is the report of a record with its pictures, ready to be shown. Records that were
-// written before there were pictures have none.
+// Stored is the report of a record with its pictures and with what people said, ready to be
+// shown. Records that were written before there were pictures have none.
 func Stored(ctx context.Context, j *journal.Journal, record journal.Record) (*report.Report, error) {
 	r, err := report.Parse(record.Report)
 	if err != nil {
@@ -319,7 +319,26 @@ func Stored(ctx context.Context, j *journal.Journal, record journal.Record) (*re
 		return nil, fmt.Errorf("read the inputs of %s: %w", record.ID, err)
 	}
 	r.Pictures = storedPictures(ctx, j, in.Pictures)
+	r.Said = said(ctx, j, record)
 	return r, nil
+}
+
+// said is what a person said last about the upgrade of a record, or about the record itself.
+func said(ctx context.Context, j *journal.Journal, record journal.Record) *report.Said {
+	filter := journal.FeedbackFilter{UpgradeID: record.UpgradeID}
+	if record.UpgradeID == "" {
+		filter.ReportID = record.ID
+	}
+	all, err := j.Feedbacks(ctx, filter)
+	if err != nil {
+		return &report.Said{Problem: err.Error()}
+	}
+	last := journal.LastWords(all)
+	if len(last) == 0 {
+		return nil
+	}
+	f := last[len(last)-1]
+	return &report.Said{FalseAlarm: f.Kind == journal.FalseAlarm, By: f.By, Text: f.Text, At: f.At}
 }
 
 // storedPictures are those of a record, nil if it has none. Pictures that cannot be read take

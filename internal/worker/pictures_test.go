@@ -137,3 +137,39 @@ func TestStoredWithoutPictures(t *testing.T) {
 		t.Errorf("pictures %+v, %v", got.Pictures, err)
 	}
 }
+
+// The last judgement about the upgrade counts, whichever of its reports it was about; comments
+// judge nothing.
+func TestStoredSaid(t *testing.T) {
+	j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "driftwatch.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	r := report.New(report.Input{Rule: &rule.Rule{Service: "s"}, Now: at, ID: "a"})
+	record := journal.Record{ID: "a", UpgradeID: "u", Body: []byte(`{}`), Report: r.JSON()}
+	said := func() *report.Said {
+		t.Helper()
+		got, err := Stored(t.Context(), j, record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Said
+	}
+	if got := said(); got != nil {
+		t.Errorf("%+v before anybody spoke", got)
+	}
+	for _, f := range []journal.Feedback{
+		{ReportID: "a", UpgradeID: "u", Service: "s", Kind: journal.Real, By: "first", At: at},
+		{ReportID: "other", UpgradeID: "u", Service: "s", Kind: journal.FalseAlarm, By: "second", Text: "index rebuild", At: at},
+		{ReportID: "a", UpgradeID: "u", Service: "s", Kind: journal.Comment, By: "third", Text: "hm", At: at},
+		{ReportID: "a", UpgradeID: "v", Service: "s", Kind: journal.Real, By: "fourth", At: at},
+	} {
+		if err := j.AppendFeedback(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := said(); got == nil || !got.FalseAlarm || got.By != "second" || got.Text != "index rebuild" || !got.At.Equal(at) {
+		t.Errorf("%+v, want the false alarm", got)
+	}
+}
