@@ -501,6 +501,16 @@ func TestSaid(t *testing.T) {
 	}
 }
 
+// A row that lacks data says what it needs where others have their interval, also if it has one.
+func TestLackingRows(t *testing.T) {
+	in := regressed()
+	few := &in.Judgement.Rows[4]
+	few.Change.Ratio, few.Change.Low99, few.Change.High99 = 0.5, -0.4, 12
+	if r := newPageRow(New(in).row(New(in).Comparisons[4]), true); few.Verdict != detect.NotEnoughData || r.Interval != "61 of 1200 requests" || r.Sure {
+		t.Errorf("%+v", r)
+	}
+}
+
 // What did not rise: by hand from the bounds of the scenario's rows, 0.8 times the upper ends 2.3
 // and 13.4 %.
 func TestLimits(t *testing.T) {

@@ -41,7 +41,7 @@
         }) };
       });
     }
-    function run() {
+    function run(first) {
       if (!rows) read();
       var on = chips.filter(function (c) { return c.getAttribute('aria-pressed') === 'true'; }).map(function (c) { return c.value; });
       var text = q ? q.value.toLowerCase() : '', want = sig ? sig.value : '', shown = 0, total = 0, narrowed = on.length || text || want;
@@ -57,7 +57,7 @@
       all('details.more', panel).reverse().forEach(function (f) {
         var any = rows.some(function (b) { return b.any && f.contains(b.tb); });
         f.hidden = !any;
-        if (narrowed && any && shown <= 500) { if (!f.open) { f.open = true; f.opened = true; } } else if (!narrowed && f.opened) { f.open = false; f.opened = false; }
+        if (narrowed && any && shown <= 500 && first !== true) { if (!f.open) { f.open = true; f.opened = true; } } else if (!narrowed && f.opened) { f.open = false; f.opened = false; }
       });
       if (live) live.textContent = narrowed ? shown + ' of ' + total + ' shown' : whole;
       if (none) none.hidden = shown > 0;
@@ -67,7 +67,7 @@
     if (q) q.addEventListener('input', function () { clearTimeout(timer); timer = setTimeout(run, 120); });
     if (matchMedia('(max-width: 720px)').matches && chips.length > 1 && blocks.length) {
       var small = chips.some(function (c) { return c.value !== 'eqv'; });
-      if (small) { chips.forEach(function (c) { c.setAttribute('aria-pressed', String(c.value !== 'eqv')); }); run(); }
+      if (small) { chips.forEach(function (c) { c.setAttribute('aria-pressed', String(c.value !== 'eqv')); }); run(true); }
     }
 
     /* sorting within a group: worst first is the order of the page, a third click brings it back */
