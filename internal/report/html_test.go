@@ -372,8 +372,8 @@ func TestStates(t *testing.T) {
 		"not-enough-data": {"Not enough data", "61 of 1200 requests", "This is not a pass"},
 		"no-deploy":       {"No upgrade found", "nothing to compare"},
 		"overruled":       {"person", "theirs now"},
-		"improved":        {"No regression", "Rolling back to 2.41.3 would probably give these up", "smaller than what the rule says matters"},
-		"no-regression":   {"No regression", "No rise that matters in 3 of 3 comparisons"},
+		"improved":        {"Improved", "Rolling back to 2.41.3 would probably give these up", "smaller than what the rule says matters"},
+		"no-regression":   {"Improved", "No rise that matters in 3 of 3 comparisons"},
 	} {
 		page := HTML(New(scenarios()[name]), HTMLOptions{})
 		text := plain(string(body(page)))

@@ -30,11 +30,7 @@ func Markdown(r *Report) string {
 		}
 		words = append(words, badge.Text)
 	}
-	mark := r.Verdict
-	if mark == Improved {
-		mark = NoMeaningfulRise
-	}
-	fmt.Fprintf(&b, "### %s %s · %s\n\n", glyph(mark), markdownText(strings.Join(words, ", ")), markdownText(v.Subject))
+	fmt.Fprintf(&b, "### %s %s · %s\n\n", glyph(r.Verdict), markdownText(strings.Join(words, ", ")), markdownText(v.Subject))
 	fmt.Fprintf(&b, "**%s**\n\n", markdownText(v.Headline))
 	for _, said := range v.Said {
 		fmt.Fprintf(&b, "%s\n\n", markdownText(said.Text))

@@ -3,7 +3,34 @@ package report
 import (
 	"strings"
 	"testing"
+
+	"github.com/driftwatch/driftwatch/internal/detect"
 )
+
+// One state has one word and one shape, in the list, the banner and the line of status.
+func TestOneWordForOneState(t *testing.T) {
+	quiet := scenarios()["improved"]
+	for i := range quiet.Judgement.Rows {
+		quiet.Judgement.Rows[i].Verdict = detect.NoMeaningfulRise
+	}
+	for verdict, in := range map[Verdict]Input{
+		CouldNotCheck: scenarios()["could-not-check"], Undecided: scenarios()["undecided-at-the-end"], NotEnoughData: scenarios()["not-enough-data"],
+		Improved: scenarios()["improved"], NoMeaningfulRise: quiet,
+	} {
+		r := New(in)
+		if r.Verdict != verdict {
+			t.Fatalf("the scenario of %s is %s", verdict, r.Verdict)
+		}
+		v := NewView(r)
+		key, words := KeyOf(verdict)
+		if got := v.Badges[0]; got != (Badge{key, words}) || v.Tone != key {
+			t.Errorf("%s: the banner says %q (%s, tone %s), the list %q (%s)", verdict, got.Text, got.Key, v.Tone, words, key)
+		}
+		if want := "checkout-api 2.42.0: " + strings.ToLower(words); r.statusLine() != want {
+			t.Errorf("%s: the status is %q, want %q", verdict, r.statusLine(), want)
+		}
+	}
+}
 
 func TestSummarize(t *testing.T) {
 	for name, in := range scenarios() {

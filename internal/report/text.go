@@ -434,15 +434,11 @@ func (p *page) verdict() {
 		}
 		parts = append(parts, w)
 	}
-	mark := v
-	if v == Improved {
-		mark = NoMeaningfulRise
-	}
-	head := glyph(mark) + " " + strings.Join(parts, sep)
+	head := glyph(v) + " " + strings.Join(parts, sep)
 	if r.Deploy == nil && v == NotEnoughData {
 		head = "○ NO UPGRADE FOUND"
 	}
-	p.broken(mark, head)
+	p.broken(v, head)
 	if r.Said != nil {
 		p.say("", r.Said.text())
 	}

@@ -174,9 +174,6 @@ func NewView(r *Report) *View {
 		r: r, Subject: r.subject(), Service: r.service(), Tone: keyOf(r.Verdict),
 		Title: r.statusLine(), Queries: r.Provenance.Queries,
 	}
-	if r.Verdict == Improved {
-		v.Tone = "eqv"
-	}
 	if d := r.Deploy; d != nil {
 		v.Change = versions(string(d.From), string(d.To))
 		v.When = day(r.reference())

@@ -701,8 +701,10 @@ func verdictWords(r *Report) string {
 			return "rollout in progress"
 		}
 		return "not enough data"
+	case Improved:
+		return "improved"
 	}
-	return "no regression"
+	return "no meaningful rise"
 }
 
 // actionWords are the actions in a few words each, the most urgent first.
