@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/driftwatch/driftwatch/internal/journal"
 	"github.com/driftwatch/driftwatch/internal/report"
@@ -23,9 +25,11 @@ const (
 	maxSearched = 400  // deploys that one search reads; the next page goes on from there
 	maxLanes    = 12   // services that are drawn
 	maxMarks    = 300  // deploys drawn in one lane: more would lie on each other
-	maxSquares  = 520  // deploys drawn as squares
+	maxSquares  = 260  // deploys drawn as squares
+	recentDays  = 10   // in which the list shows deploys without a change, where it has more than a page
 	drawn       = 416  // width of that drawing in its own units
 	maxSummary  = 5000 // lines kept in memory, some kilobytes each
+	longName    = 44   // letters of a service with its versions that fit one line
 	level       = 0.95 // of the interval around the rate of false alarms
 )
 
@@ -51,6 +55,9 @@ func newest(records []journal.Record, said []journal.Feedback) []deploy {
 	seen := map[string]bool{}
 	var out []deploy
 	for _, r := range records {
+		if !slices.Contains(verdicts, report.Verdict(r.Verdict)) {
+			r.Verdict = string(report.CouldNotCheck) // of a newer driftwatch, or damaged: nothing is known
+		}
 		d := deploy{Record: r, When: r.Now, Upgrade: r.UpgradeID != "", Said: last[r.UpgradeID]}
 		key := r.UpgradeID
 		if d.Upgrade {
@@ -96,7 +103,10 @@ func (s *Server) summary(ctx context.Context, d *deploy) (*report.Summary, error
 	if err != nil {
 		return nil, err
 	}
-	made := report.Summarize(r)
+	made, err := summarize(r)
+	if err != nil {
+		return nil, err
+	}
 	s.summaries.mu.Lock()
 	defer s.summaries.mu.Unlock()
 	if len(s.summaries.keep) >= maxSummary {
@@ -106,9 +116,21 @@ func (s *Server) summary(ctx context.Context, d *deploy) (*report.Summary, error
 	return &made, nil
 }
 
+// summarize is report.Summarize for what may be no whole report: one that parses and does not
+// hold together takes nothing from the other lines.
+func summarize(r *report.Report) (s report.Summary, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the report does not hold together: %v", p)
+		}
+	}()
+	return report.Summarize(r), nil
+}
+
 // A search is what a reader asks the history for.
 type search struct {
 	Service, Verdict, Text string
+	Whole                  bool      // older deploys without a change, too
 	Since, Until           time.Time // of the upgrade; Until is the end of a day
 	After                  *place
 }
@@ -172,7 +194,7 @@ func parseVerdict(s string) error {
 
 func (s *Server) parseSearch(r *http.Request) (search, error) {
 	q := r.URL.Query()
-	if err := only(q, "service", "verdict", "q", "since", "until", "after"); err != nil {
+	if err := only(q, "service", "verdict", "q", "since", "until", "all", "after"); err != nil {
 		return search{}, err
 	}
 	today := s.Clock().UTC().Truncate(24 * time.Hour)
@@ -182,6 +204,12 @@ func (s *Server) parseSearch(r *http.Request) (search, error) {
 	}
 	if err := parseVerdict(f.Verdict); err != nil {
 		return f, err
+	}
+	switch text := q.Get("all"); text {
+	case "", "1":
+		f.Whole = text != ""
+	default:
+		return f, bad("all %s is not 1", strconv.Quote(cut(text, 40)))
 	}
 	for name, to := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
 		if text := q.Get(name); text != "" {
@@ -219,6 +247,9 @@ func (f search) address(change func(*search)) string {
 			q.Set(name, value)
 		}
 	}
+	if f.Whole {
+		q.Set("all", "1")
+	}
 	if f.After != nil {
 		q.Set("after", f.After.String())
 	}
@@ -252,21 +283,26 @@ type line struct {
 	Shape  string // of the verdict
 	Words  string
 	Broken string // why there is no Summary
+	Looks  string // when the next one is, or that there is none
+	Long   bool   // its name and versions take more than one line
 	Token  string // for feedback; "" where none is asked for
 }
 
 type dayLines struct {
 	Day   time.Time
+	Title string
 	Lines []line
 }
 
 // figures are how far an alarm is to be trusted, by what people said.
 type figures struct {
-	Judged, Alarms, Marked, False int
-	Rate, Low, High, Promised     string // per cent; Promised "" where no rule is loaded
-	Squares                       []square
-	Height, Side                  int // of the drawing, and of a square
-	Left                          int
+	Judged, Alarms            int
+	False                     int
+	Rate, Low, High, Promised string // per cent; Promised "" where no rule is loaded
+	Squares                   []square
+	Height, Side              int // of the drawing, and of a square
+	Left                      int
+	Opinions                  []opinion
 }
 
 type square struct {
@@ -274,11 +310,23 @@ type square struct {
 	Class string
 }
 
+// An opinion is what people said of the deploys with one verdict.
+type opinion struct {
+	Key, Title          string
+	N, Real, False      int
+	RealPart, FalsePart string // of N, per cent
+}
+
+// Open is how many deploys nobody judged.
+func (o opinion) Open() int { return o.N - o.Real - o.False }
+
 type historyPage struct {
 	Headline, Span string
+	Notices        []string // what of the journal cannot be read
 	Search         search
 	SinceDay       string
 	UntilDay       string
+	Lasting        string // how long the days are, in words
 	Chips          []chip
 	Services       []string
 	Lanes          []lane
@@ -286,12 +334,18 @@ type historyPage struct {
 	Weekends       []tick
 	Ticks          []tick
 	Figures        figures
+	Unsaid         bool // what people said cannot be read in full
 	Days           []dayLines
 	Shown, Found   int
-	Drawn          bool // a report of the page has pictures
-	Searched       int  // deploys that a search read where it did not reach the end
+	Drawn          bool   // a report of the page has pictures
+	Searched       int    // deploys that a search read where it did not reach the end
+	Folded         int    // older deploys without a change that are not listed
+	Unfold         string // where they are
 	Next, First    string
-	Empty          bool // there is nothing at all in the journal
+	Empty          bool // no deploy was seen in these days
+	Metrics        []string
+	Newest         *time.Time // of the journal, where it is older than these days
+	Older          string     // where that one is shown
 	Clear          string
 }
 
@@ -315,11 +369,20 @@ func (s *Server) historyPage(r *http.Request, f search) (*historyPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	said, err := s.Journal.Feedbacks(ctx, journal.FeedbackFilter{})
-	if err != nil {
-		return nil, err
-	}
 	p := &historyPage{Search: f, SinceDay: f.Since.Format(time.DateOnly), UntilDay: f.Until.AddDate(0, 0, -1).Format(time.DateOnly)}
+	said, err := s.Journal.Feedbacks(ctx, journal.FeedbackFilter{})
+	if p.Unsaid = err != nil; p.Unsaid {
+		if err := s.lacks(r, p, "What people said cannot be read in full", err); err != nil {
+			return nil, err
+		}
+	}
+	actions, err := s.Journal.Actions(ctx, journal.ActionFilter{})
+	unknown := err != nil
+	if unknown {
+		if err := s.lacks(r, p, "Which flags were turned off cannot be read", err); err != nil {
+			return nil, err
+		}
+	}
 	pin := int64(0)
 	for _, rec := range records {
 		pin = max(pin, rec.Seq)
@@ -327,14 +390,6 @@ func (s *Server) historyPage(r *http.Request, f search) (*historyPage, error) {
 	if f.After != nil {
 		pin = f.After.Pin
 		records = slices.DeleteFunc(records, func(r journal.Record) bool { return r.Seq > pin })
-	}
-	p.Empty = len(records) == 0
-	if p.Empty {
-		any, err := s.Journal.Records(ctx, journal.RecordFilter{Limit: 1})
-		if err != nil {
-			return nil, err
-		}
-		p.Empty = len(any) == 0
 	}
 	all := slices.DeleteFunc(newest(records, said), func(d deploy) bool { return d.When.Before(f.Since) || !d.When.Before(f.Until) })
 	for _, d := range all {
@@ -344,7 +399,10 @@ func (s *Server) historyPage(r *http.Request, f search) (*historyPage, error) {
 	}
 	slices.Sort(p.Services)
 	ofService := slices.DeleteFunc(slices.Clone(all), func(d deploy) bool { return f.Service != "" && d.Service != f.Service })
-	p.count(ofService)
+	p.count(ofService, offBecause(actions, ofService), unknown)
+	if len(all) == 0 {
+		return p, s.empty(ctx, p)
+	}
 	p.draw(ofService)
 	p.Figures = s.figures(ofService)
 	if err := s.list(r, p, ofService, pin); err != nil {
@@ -355,36 +413,121 @@ func (s *Server) historyPage(r *http.Request, f search) (*historyPage, error) {
 	return p, nil
 }
 
+// lacks puts what cannot be read above the page, which shows the rest. The caller's own
+// interrupt is returned.
+func (s *Server) lacks(r *http.Request, p *historyPage, what string, err error) error {
+	if r.Context().Err() != nil {
+		return err
+	}
+	s.faults.Inc()
+	s.Log.Error("a page is shown in part", "path", r.URL.Path, "error", err)
+	p.Notices = append(p.Notices, what+": "+err.Error())
+	return nil
+}
+
+// empty says where the page would look, and where there is something.
+func (s *Server) empty(ctx context.Context, p *historyPage) error {
+	p.Empty = true
+	for _, r := range s.Rules {
+		if r.Upgrade != nil && !slices.Contains(p.Metrics, r.Upgrade.Metric) && len(p.Metrics) < 3 {
+			p.Metrics = append(p.Metrics, r.Upgrade.Metric)
+		}
+	}
+	if len(p.Metrics) == 0 {
+		p.Metrics = []string{"build_info"}
+	}
+	any, err := s.Journal.Records(ctx, journal.RecordFilter{Limit: 1})
+	if err != nil || len(any) == 0 {
+		return err
+	}
+	at := any[0].Now
+	p.Newest = &at
+	day := at.Truncate(24 * time.Hour)
+	p.Older = search{Since: day.AddDate(0, 0, 1-days), Until: day.AddDate(0, 0, 1)}.address(func(*search) {})
+	return nil
+}
+
+// offBecause is how many flags were turned off because of some deploys, and proved off.
+func offBecause(actions []journal.Action, all []deploy) int {
+	upgrades := map[string]bool{}
+	for _, d := range all {
+		if d.Upgrade {
+			upgrades[d.UpgradeID] = true
+		}
+	}
+	n := 0
+	for _, a := range actions {
+		if a.Kind == journal.FlagOff && upgrades[a.UpgradeID] && slices.ContainsFunc(a.Outcomes, func(o journal.Outcome) bool { return o.Outcome == string(report.Verified) }) {
+			n++
+		}
+	}
+	return n
+}
+
 // count fills in the headline and the chips.
-func (p *historyPage) count(all []deploy) {
-	upgrades, off, false_ := 0, 0, 0
+func (p *historyPage) count(all []deploy, off int, unknown bool) {
+	upgrades, false_ := 0, 0
 	n := map[report.Verdict]int{}
+	first, last := time.Duration(math.MaxInt64), time.Duration(0)
 	for _, d := range all {
 		n[report.Verdict(d.Verdict)]++
 		if d.Upgrade {
 			upgrades++
-		}
-		if d.ExitCode == report.ExitVerifiedOff {
-			off++
+			first, last = min(first, d.Now.Sub(d.When)), max(last, d.Now.Sub(d.When))
 		}
 		if d.Said != nil && d.Said.Kind == journal.FalseAlarm {
 			false_++
 		}
 	}
 	span := int(p.Search.Until.Sub(p.Search.Since).Hours() / 24)
-	p.Headline = fmt.Sprintf("%s in %s. %s confirmed, %d with the flag off and verified, %s.", many(upgrades, "deploy"), many(span, "day"),
-		many(n[report.Regressed], "regression"), off, many(false_, "false alarm"))
+	p.Lasting = many(span, "day")
+	p.Headline = many(upgrades, "deploy") + " in " + p.Lasting + "."
+	if len(all) > 0 {
+		flags, alarms := many(off, "flag")+" turned off", many(false_, "false alarm")
+		if unknown {
+			flags = "flags turned off not known"
+		}
+		if p.Unsaid {
+			alarms = "at least " + alarms
+		}
+		p.Headline += fmt.Sprintf(" %s confirmed, %s, %s.", many(n[report.Regressed], "regression"), flags, alarms)
+	}
 	p.Span = fmt.Sprintf("%s to %s, %s.", p.Search.Since.Format("2 January"), p.Search.Until.AddDate(0, 0, -1).Format("2 January 2006"), many(len(p.Services), "service"))
+	if upgrades > 0 && first >= 0 {
+		p.Span += " Last checked " + between(first, last) + " after each deploy."
+	}
 	for _, v := range verdicts {
 		key, title := report.KeyOf(v)
 		on := p.Search.Verdict == string(v)
 		p.Chips = append(p.Chips, chip{Key: key, Title: title, N: n[v], On: on, URL: p.Search.address(func(f *search) {
-			f.After = nil
+			f.After, f.Whole = nil, false
 			if f.Verdict = string(v); on {
 				f.Verdict = ""
 			}
 		})})
 	}
+}
+
+// between is a range of durations to the minute, the hour or the day: "5 to 56 min".
+func between(low, high time.Duration) string {
+	round := func(d time.Duration) (string, string) {
+		switch {
+		case d < 2*time.Hour:
+			return strconv.Itoa(int(math.Ceil(d.Minutes()))), "min"
+		case d < 48*time.Hour:
+			return strconv.Itoa(int(math.Ceil(d.Hours()))), "h"
+		}
+		return strconv.Itoa(int(math.Ceil(d.Hours() / 24))), "days"
+	}
+	a, unit := round(low)
+	b, longer := round(high)
+	switch {
+	case a == b && unit == longer:
+		return b + " " + longer
+	case unit == longer:
+		return a + " to " + b + " " + longer
+	}
+	return a + " " + unit + " to " + b + " " + longer
 }
 
 // many is a count with its word.
@@ -450,20 +593,31 @@ func reportURL(id string) string { return "/reports/" + url.PathEscape(id) }
 // be judged. Alarms that nobody marked do not count as false: the rate is that of known ones.
 func (s *Server) figures(all []deploy) figures {
 	var g figures
+	opinions := map[report.Verdict]*opinion{}
+	for _, v := range []report.Verdict{report.Regressed, report.Undecided} {
+		o := &opinion{}
+		o.Key, o.Title = report.KeyOf(v)
+		opinions[v] = o
+	}
 	for _, d := range all {
 		v := report.Verdict(d.Verdict)
 		if v == report.NotEnoughData || v == report.CouldNotCheck || !d.Upgrade {
 			continue
 		}
 		class := "w-quiet"
-		if v == report.Regressed {
-			g.Alarms++
-			class = "w-alarm"
-			if d.Said != nil {
-				g.Marked++
-				if class = "w-real"; d.Said.Kind == journal.FalseAlarm {
-					g.False++
+		if o := opinions[v]; o != nil {
+			o.N++
+			if d.Said != nil && d.Said.Kind == journal.Real {
+				o.Real++
+			} else if d.Said != nil {
+				o.False++
+			}
+			if v == report.Regressed {
+				switch class = "w-alarm"; {
+				case d.Said != nil && d.Said.Kind == journal.FalseAlarm:
 					class = "w-false"
+				case d.Said != nil:
+					class = "w-real"
 				}
 			}
 		}
@@ -472,6 +626,13 @@ func (s *Server) figures(all []deploy) figures {
 		}
 		g.Judged++
 	}
+	for _, v := range []report.Verdict{report.Regressed, report.Undecided} {
+		if o := opinions[v]; o.N > 0 {
+			o.RealPart, o.FalsePart = percent(float64(o.Real)/float64(o.N)), percent(float64(o.False)/float64(o.N))
+			g.Opinions = append(g.Opinions, *o)
+		}
+	}
+	g.Alarms, g.False = opinions[report.Regressed].N, opinions[report.Regressed].False
 	columns := 52
 	if len(g.Squares) <= 104 {
 		columns = 26 // few are drawn larger
@@ -490,7 +651,7 @@ func (s *Server) figures(all []deploy) figures {
 	g.Rate, g.Low, g.High = percent(rate), percent(low), percent(high)
 	promised := 0.0
 	for _, r := range s.Rules {
-		promised = max(promised, r.Alpha.Report)
+		promised = max(promised, r.Alpha.Act) // at which a regression is confirmed
 	}
 	if promised > 0 {
 		g.Promised = percent(promised)
@@ -509,11 +670,17 @@ func percent(x float64) string {
 // list fills in one page of deploys.
 func (s *Server) list(r *http.Request, p *historyPage, all []deploy, pin int64) error {
 	f := p.Search
+	text := strings.ToLower(f.Text)
+	// Where one page cannot hold all, older deploys without a change wait behind a link: what
+	// reads a list of a month looks for the others.
+	fold := time.Time{}
+	if !f.Whole && f.Verdict == "" && text == "" && len(all) > pageLength {
+		fold = f.Until.AddDate(0, 0, -recentDays)
+	}
 	match := func(d *deploy) bool {
 		return f.Verdict == "" || d.Verdict == f.Verdict
 	}
-	text := strings.ToLower(f.Text)
-	searched := 0
+	searched, broken := 0, 0
 	var last *deploy
 	for i := range all {
 		d := &all[i]
@@ -522,6 +689,10 @@ func (s *Server) list(r *http.Request, p *historyPage, all []deploy, pin int64) 
 		}
 		if text == "" {
 			p.Found++
+		}
+		if d.Verdict == string(report.NoMeaningfulRise) && d.When.Before(fold) {
+			p.Folded++
+			continue
 		}
 		if a := f.After; a != nil && (d.When.After(a.When) || d.When.Equal(a.When) && d.Seq >= a.Seq) || p.Next != "" {
 			continue
@@ -545,26 +716,52 @@ func (s *Server) list(r *http.Request, p *historyPage, all []deploy, pin int64) 
 			// One report that cannot be read takes nothing from the others.
 			s.faults.Inc()
 			s.Log.Error("a report is not listed", "report", d.ID, "error", err)
+			broken++
 			l.Broken = err.Error()
 			l.Summary = &report.Summary{Badges: []report.Badge{{Key: l.Shape, Text: l.Words}}, Search: strings.ToLower(d.Service + "\n" + d.ID)}
+		}
+		if now := s.Clock(); !l.Next.IsZero() {
+			switch {
+			case now.Before(l.Next):
+				l.Looks = "next look " + l.Next.UTC().Format("15:04")
+			case now.Before(l.Last):
+				l.Looks = "the next look is due"
+			default:
+				l.Looks = "no later look is in the journal"
+			}
 		}
 		if text != "" && !strings.Contains(l.Search, text) {
 			continue
 		}
-		if d.Said == nil && (d.Verdict == string(report.Regressed) || d.Verdict == string(report.Undecided)) && s.speaks(r) {
+		l.Long = utf8.RuneCountInString(d.Service+l.Change) > longName
+		if d.Said == nil && !p.Unsaid && (d.Verdict == string(report.Regressed) || d.Verdict == string(report.Undecided)) && s.speaks(r) {
 			l.Token = s.token(r, "feedback "+d.ID)
 		}
 		p.Shown++
-		p.Drawn = p.Drawn || l.Spark != ""
+		p.Drawn = p.Drawn || l.Spark != "" || l.Lost != ""
 		day := d.When.Truncate(24 * time.Hour)
 		if n := len(p.Days); n == 0 || !p.Days[n-1].Day.Equal(day) {
-			p.Days = append(p.Days, dayLines{Day: day})
+			title := day.Format("Mon 2 January")
+			if day.Year() != f.Until.Year() {
+				title = day.Format("Mon 2 January 2006")
+			}
+			p.Days = append(p.Days, dayLines{Day: day, Title: title})
 		}
 		at := &p.Days[len(p.Days)-1]
 		at.Lines = append(at.Lines, l)
 	}
+	if p.Folded > 0 {
+		p.Unfold = f.address(func(f *search) { f.After, f.Whole = nil, true })
+	}
+	if broken > 0 {
+		words := "this page cannot be read; the others are whole"
+		if text != "" {
+			words = "those searched cannot be read, and is found by its service and id alone"
+			if broken > 1 {
+				words = "those searched cannot be read, and are found by their service and id alone"
+			}
+		}
+		p.Notices = append(p.Notices, many(broken, "report")+" of "+words+".")
+	}
 	return nil
 }
-
-// Rest are the badges behind that of the verdict: what was done.
-func (l line) Rest() []report.Badge { return l.Badges[1:] }

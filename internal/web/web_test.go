@@ -51,7 +51,7 @@ func newSite(t *testing.T, change ...func(*Options)) *site {
 	o := Options{
 		Journal: j, Loopback: true, Clock: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		Stored: func(_ context.Context, r journal.Record) (*report.Report, error) { return report.Parse(r.Report) },
-		Rules:  []*rule.Rule{{Path: "rules/checkout.yaml", Service: "checkout-api", Text: []byte("service: checkout-api\n"), Alpha: rule.Alpha{Report: 0.05}}},
+		Rules:  []*rule.Rule{{Path: "rules/checkout.yaml", Service: "checkout-api", Text: []byte("service: checkout-api\n"), Alpha: rule.Alpha{Report: 0.05, Act: 0.01}}},
 		Flags: func(context.Context) []Flag {
 			return []Flag{
 				{Key: "new-backoff", Source: "production", Service: "checkout-api", Rule: "rules/checkout.yaml:6", State: "on for some", Revision: "0123abcd", Act: true},
@@ -92,6 +92,22 @@ func (s *site) keep(golden, service string, at time.Time, change ...func(*report
 		s.t.Fatal(err)
 	}
 	return r.ID
+}
+
+// turnOff stores that driftwatch turned a flag off because of an upgrade, and proved it.
+func (s *site) turnOff(upgrade, flag, source string) {
+	s.t.Helper()
+	in, err := s.j.AppendIntent(s.t.Context(), journal.Intent{
+		Key: journal.Key{Rule: "rules/checkout.yaml", UpgradeID: upgrade, Source: source, Flag: flag}, Kind: journal.FlagOff, At: now.Add(-5 * time.Hour), By: "driftwatch",
+	}, nil)
+	if err == nil {
+		err = s.j.AppendOutcome(s.t.Context(), in.ID, journal.Outcome{
+			At: now.Add(-5 * time.Hour), Outcome: string(report.Verified), RevisionBefore: "0123abcd4567", RevisionAfter: "89abcdef0123", Receipt: []byte("{}"),
+		})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 type request struct {
@@ -170,18 +186,23 @@ func withUsers(t *testing.T, hand Hand) func(*Options) {
 
 func TestHistory(t *testing.T) {
 	s := newSite(t)
-	s.wants(s.get("/"), 200, "No report is in the journal yet", "0 deploys in 30 days. 0 regressions confirmed")
+	s.wants(s.get("/"), 200, "<h1>0 deploys in 30 days.</h1>", "No deploy seen in 30 days. driftwatch looks for changes of <code>build_info</code>; try <code>make demo</code>.")
 	at := now.Add(-6 * time.Hour)
 	bad := s.keep("verified", "checkout-api", at)
 	s.keep("no-regression", "checkout-api", at.Add(-24*time.Hour))
 	s.keep("undecided", "payments-gw", at.Add(-48*time.Hour))
 	s.keep("could-not-check", "search-api", at.Add(-49*time.Hour))
 	s.keep("not-enough-data", "search-api", at.Add(-50*time.Hour))
-	s.keep("improved", "catalog-api", at.Add(-400*24*time.Hour)) // long ago
+	s.keep("improved", "catalog-api", at.Add(-400*24*time.Hour))                                      // long ago
+	for _, upgrade := range []string{bad[:len("20260311-140000-s-3fa2")], "20250101-000000-s-3fa2"} { // the second one is not listed
+		s.turnOff(upgrade, "new-backoff", "production")
+	}
 
 	page := s.get("/")
-	s.wants(page, 200, "5 deploys in 30 days. 1 regression confirmed, 1 with the flag off and verified, 0 false alarms.",
-		"Of <b>3 deploys</b> that could be judged, <b>1 alarmed</b>", "The rules promise at most 5 %.", "5 of 5 shown", "Wed 11 March 2026", reportURL(bad))
+	// 40 minutes after each upgrade every golden report is judged (keep); 2 of 3 deploys that could be judged have no alarm.
+	s.wants(page, 200, "5 deploys in 30 days. 1 regression confirmed, 1 flag turned off, 0 false alarms.", "Last checked 40 min after each deploy.",
+		"Of <b>3 deploys</b> that could be judged, <b>1 alarmed</b>", "The rules promise at most 1 %.", "5 of 5 shown", "Wed 11 March<", reportURL(bad),
+		"0 real, 0 false, 1 not marked")
 	s.wants(s.get("/?service=search-api"), 200, "2 of 2 shown")
 	s.wants(s.get("/?verdict=undecided"), 200, "1 of 1 shown")
 	s.wants(s.get("/?q=AUTHORIZE&verdict=regressed"), 200, "1 shown")
@@ -198,7 +219,7 @@ func TestHistory(t *testing.T) {
 	if s.wants(w, 303); w.Header().Get("Location") != reportURL(bad)+"#said" {
 		t.Errorf("leads to %q", w.Header().Get("Location"))
 	}
-	s.wants(s.get("/"), 200, "called <b>1 false</b>: 33 % of deploys, 95 % interval 0.8 to 91 %", "false alarm, anonymous on loopback: index rebuild", "1 false alarm.")
+	s.wants(s.get("/"), 200, "called <b>1 of them false</b>: 33 % of deploys, 95 % interval 0.8 to 91 %", "false alarm, anonymous on loopback: index rebuild", "1 false alarm.", "0 real, 1 false, 0 not marked")
 	s.wants(s.get(reportURL(bad)), 200, "Marked as a false alarm by anonymous on loopback", "index rebuild")
 	said, err := s.j.Feedbacks(t.Context(), journal.FeedbackFilter{})
 	if err != nil || len(said) != 1 || said[0].ReportID != bad || said[0].Kind != journal.FalseAlarm || said[0].UpgradeID != bad[:len(said[0].UpgradeID)] {
@@ -374,6 +395,43 @@ func TestDamagedJournal(t *testing.T) {
 	s.wants(s.get("/metrics"), 200, "driftwatch_journal_errors_total 6", `driftwatch_http_requests_total{code="500",method="GET",route="/flags"} 1`)
 }
 
+// Where a page cannot hold all, older deploys without a change wait behind a link, and those with
+// one do not.
+func TestOlderDeploysWithoutAChange(t *testing.T) {
+	s := newSite(t)
+	nothing := func(r *report.Report) { r.Verdict = report.NoMeaningfulRise }
+	for i := range 30 {
+		s.keep("no-regression", "checkout-api", now.Add(-time.Duration(i+1)*20*time.Hour), nothing) // over 25 days
+	}
+	s.wants(s.get("/"), 200, "30 of 30 shown")
+	for i := range 11 {
+		s.keep("undecided", "payments-gw", now.Add(-time.Duration(i+1)*60*time.Hour-7*time.Minute))
+	}
+	page := s.get("/")
+	// Until is midnight after now, 20:00; 10 days before it lie 236 h back: 11 of the 30 are younger.
+	s.wants(page, 200, "22 of 41 shown", "Show 19 older deploys without a change")
+	link := regexp.MustCompile(`<a href="([^"]*all=1[^"]*)"`).FindStringSubmatch(page.Body.String())
+	if link == nil {
+		t.Fatal("no link to them")
+	}
+	s.wants(s.get(strings.ReplaceAll(link[1], "&amp;", "&")), 200, "40 of 41 shown", "Older deploys")
+	s.wants(s.get("/?verdict=no_meaningful_rise"), 200, "30 of 30 shown")
+	s.wants(s.get("/?all=yes"), 400, "is not 1")
+}
+
+// Days without a deploy say so, and where there are some.
+func TestNoDeploySeen(t *testing.T) {
+	s := newSite(t, func(o *Options) { o.Rules[0].Upgrade = &rule.UpgradeMetric{Metric: "shop_build_info"} })
+	id := s.keep("improved", "catalog-api", now.Add(-400*24*time.Hour))
+	page := s.get("/")
+	s.wants(page, 200, "No deploy seen in 30 days. driftwatch looks for changes of <code>shop_build_info</code>", "The newest report in the journal is of 2025-02-04 20:40:00 UTC")
+	link := regexp.MustCompile(`<a href="([^"]+)">Show the days before it`).FindStringSubmatch(page.Body.String())
+	if link == nil {
+		t.Fatal("no link to the older days")
+	}
+	s.wants(s.get(strings.ReplaceAll(link[1], "&amp;", "&")), 200, reportURL(id), "1 of 1 shown")
+}
+
 // Pages do not move while reports are added: every deploy is shown once, none is left out.
 func TestPaging(t *testing.T) {
 	s := newSite(t)
@@ -435,7 +493,7 @@ func TestTenThousandRecords(t *testing.T) {
 	}
 	w := s.get("/")
 	// Reports that cannot be read are listed, too. 27.8 days of 4 minutes lie in the 30 that are shown.
-	s.wants(w, 200, "10000 deploys in 30 days", "40 of 10000 shown", "28 more services are in the list below", "9480 older deploys are not drawn")
+	s.wants(w, 200, "10000 deploys in 30 days", "40 of 10000 shown", "28 more services are in the list below", "9740 older deploys are not drawn")
 	if w.Body.Len() > 3<<20 {
 		t.Errorf("the page has %d bytes", w.Body.Len())
 	}
