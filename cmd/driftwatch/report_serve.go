@@ -104,7 +104,10 @@ func (p *program) serve(ctx context.Context, w *world, l web.Listener, actions b
 	o := web.Options{
 		Journal: j, Rules: w.rules, Users: users, Loopback: web.IsLoopback(host),
 		Stored: func(ctx context.Context, r journal.Record) (*report.Report, error) { return worker.Stored(ctx, j, r) },
-		Flags:  w.webFlags, Links: report.Links{Prometheus: w.config.Links.Prometheus, Grafana: w.config.Links.Grafana},
+		Shadow: func(ctx context.Context, service, key string) (report.Shadow, error) {
+			return worker.Shadow(ctx, j, service, key, time.Now())
+		},
+		Flags: w.webFlags, Links: report.Links{Prometheus: w.config.Links.Prometheus, Grafana: w.config.Links.Grafana},
 		Clock: time.Now, Log: l.Log, Registry: prometheus.NewRegistry(),
 	}
 	if actions {

@@ -157,7 +157,7 @@ func TestActingFromTheWeb(t *testing.T) {
 	confirm("/plans/p", "")
 	holds(`"defaultVariant": "off"`)
 	_, page := ask(t, "GET", address+"/flags", nil)
-	for _, want := range []string{"m.okafor: too many retries", "m.okafor, by plan of a person", "verified", "Restore…"} {
+	for _, want := range []string{"m.okafor: too many retries", "m.okafor, by plan of a person", "verified", "Restore…", "none in 30 days"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the flags do not say %q", want)
 		}

@@ -359,29 +359,58 @@ func (s *Server) part(name string, data any) template.HTML {
 	return template.HTML(b.String()) //nolint:gosec // escaped by its template
 }
 
-// A flagLine is a flag with what driftwatch did to it.
+// A flagLine is a flag with what driftwatch did to it, and would have done.
 type flagLine struct {
 	Flag
 	Since      time.Time // off by driftwatch since; zero = it is not
 	By         string
-	Offer, URL string // what may be done from here
-	Command    string // where nothing may be
+	Dry        *report.Shadow // nil: not known
+	DryErr     string         // why
+	Offer, URL string         // what may be done from here
+	Command    string         // the same by hand
+	Nothing    string         // why nothing may be done
 }
 
+// An actionLine is a change of a flag by driftwatch.
 type actionLine struct {
 	journal.Action
-	Last journal.Outcome
-	Word string
+	What          string
+	Report        string // its address; "" where a person acted because of none, or it is not in the journal
+	Before, After string // revisions, short; "" where nothing was written
+	Key, Outcome  string // what came of it
+	Reason        string
+	Now           string // state of the flag; "" where no rule names it
+	Later         string // what came after it, where that makes undoing it pointless
+	Offer, URL    string
+	Command       string
 }
+
+// ByHand reports whether a person acted because of no upgrade.
+func (l actionLine) ByHand() bool { return journal.ByHand(l.UpgradeID) || l.UpgradeID == "" }
 
 // maxActions is how many actions the page of flags lists.
 const maxActions = 200
 
+// A flagRef is a flag of a source.
+type flagRef struct{ source, key string }
+
+func (r flagRef) query() string {
+	return "?source=" + template.URLQueryEscaper(r.source) + "&key=" + template.URLQueryEscaper(r.key)
+}
+
 func (s *Server) flags(w http.ResponseWriter, r *http.Request) {
+	code, notices := http.StatusOK, []string(nil)
 	lines, actions, err := s.flagLines(r.Context())
-	if err != nil {
-		s.fault(w, r, err)
+	switch {
+	case r.Context().Err() != nil:
+		s.fault(w, r, r.Context().Err())
 		return
+	case err != nil:
+		// What the flags are now does not depend on the journal, and is what a person needs most.
+		s.faults.Inc()
+		s.Log.Error("a page is shown in part", "path", r.URL.Path, "error", err)
+		code = http.StatusInternalServerError
+		notices = append(notices, "What driftwatch did to the flags cannot be read: "+err.Error())
 	}
 	_, why := s.mayAct(r)
 	var plans []string
@@ -391,43 +420,143 @@ func (s *Server) flags(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	state := map[flagRef]string{}
 	for i := range lines {
 		l := &lines[i]
-		query := "?source=" + template.URLQueryEscaper(l.Source) + "&key=" + template.URLQueryEscaper(l.Key)
+		ref := flagRef{l.Source, l.Key}
+		if state[ref] = l.State; l.Err != "" {
+			state[ref] = "unknown"
+		}
 		switch {
+		case len(notices) > 0:
+			l.Nothing = "unknown, without the journal"
 		case !l.Since.IsZero():
-			l.Offer, l.URL, l.Command = "Restore…", "/flags/restore"+query, "driftwatch flags restore "+l.Key
-		case l.Err == "" && l.ReadOnly == "" && !l.Off && l.State != "missing":
-			l.Offer, l.URL, l.Command = "Turn off…", "/flags/off"+query, "driftwatch flags off "+l.Key
+			l.Offer, l.URL, l.Command = "Restore…", "/flags/restore"+ref.query(), "driftwatch flags restore "+shell(l.Key)
+		case l.Err != "":
+			l.Nothing = "it cannot be read"
+		case l.State == "missing":
+			l.Nothing = "its source does not have it"
+		case l.Off:
+			l.Nothing = "it is off already, and not by driftwatch"
+		case l.ReadOnly != "":
+			l.Nothing = "its source cannot be written"
+		default:
+			l.Offer, l.URL, l.Command = "Turn off…", "/flags/off"+ref.query(), "driftwatch flags off "+shell(l.Key)
 		}
 	}
-	listed := make([]actionLine, 0, min(len(actions), maxActions))
-	for i := len(actions) - 1; i >= max(0, len(actions)-maxActions); i-- {
-		a := actionLine{Action: actions[i], Word: "turned off"}
-		if a.Kind == journal.Restore {
-			a.Word = "restored"
-		}
-		if n := len(a.Outcomes); n > 0 {
-			a.Last = a.Outcomes[n-1]
-		}
-		listed = append(listed, a)
+	if why != "" {
+		why = strings.ToUpper(why[:1]) + why[1:]
 	}
-	s.show(w, r, http.StatusOK, "flags", "Flags", map[string]any{
-		"Flags": lines, "Actions": listed, "More": max(0, len(actions)-maxActions), "Why": why, "Plans": plans,
+	s.show(w, r, code, "flags", "Flags", map[string]any{
+		"Notices": notices, "Flags": lines, "Actions": s.actionLines(r.Context(), actions, state), "More": max(0, len(actions)-maxActions), "Why": why, "Plans": plans,
 	})
 }
 
-// flagLines are the flags of the rules with what the journal knows of each, and all actions.
+// actionLines are the newest actions, newest first.
+func (s *Server) actionLines(ctx context.Context, actions []journal.Action, state map[flagRef]string) []actionLine {
+	reports := s.reportsOf(ctx, actions)
+	written := map[flagRef]*journal.Action{} // the write that follows, as the list goes back in time
+	out := make([]actionLine, 0, min(len(actions), maxActions))
+	for i := len(actions) - 1; i >= max(0, len(actions)-maxActions); i-- {
+		a := &actions[i]
+		ref := flagRef{a.Source, a.Flag}
+		l := actionLine{Action: *a, What: "turned off", Now: state[ref], Key: "cnc", Outcome: "not known yet"}
+		if a.Kind == journal.Restore {
+			l.What = "restored"
+		}
+		if id := reports[a.UpgradeID]; id != "" {
+			l.Report = reportURL(id)
+		}
+		wrote := false
+		for _, o := range a.Outcomes {
+			wrote = wrote || len(o.Receipt) > 0
+			l.Reason = o.Reason
+			l.Key, l.Outcome = outcomeWords(a.Kind, o.Outcome)
+			if o.RevisionBefore != o.RevisionAfter {
+				l.Before, l.After = cut(o.RevisionBefore, revisionLength), cut(o.RevisionAfter, revisionLength)
+			}
+		}
+		next := written[ref]
+		switch _, named := state[ref]; {
+		case !wrote:
+		case next != nil && next.Kind == journal.Restore:
+			l.Later = "restored " + next.At.UTC().Format("2 January 15:04") + " by " + next.By
+		case next != nil:
+			l.Later = "turned off again " + next.At.UTC().Format("2 January 15:04")
+		case !named:
+			l.Later = "no rule names the flag any more"
+		case a.Kind == journal.Restore:
+			l.Offer, l.URL, l.Command = "Turn off…", "/flags/off"+ref.query(), "driftwatch flags off "+shell(a.Flag)
+		default:
+			l.Offer, l.URL, l.Command = "Restore…", "/flags/restore"+ref.query(), "driftwatch flags restore "+shell(a.Flag)
+		}
+		if wrote {
+			written[ref] = a
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// revisionLength is how much of a revision is shown: hashes are longer, and what servers count is
+// shorter.
+const revisionLength = 12
+
+// outcomeWords are the shape and the words for what came of an action.
+func outcomeWords(kind journal.Kind, outcome string) (key, words string) {
+	switch report.Outcome(outcome) {
+	case report.Verified:
+		if kind == journal.Restore {
+			return "ok", "restored"
+		}
+		return "ok", "verified off"
+	case report.WrittenNotVerified:
+		return "cnc", "written, not verified: a person is needed"
+	case report.Failed:
+		return "cnc", "failed"
+	}
+	return "open", strings.ReplaceAll(outcome, "_", " ")
+}
+
+// reportsOf are the newest reports on the upgrades of some actions. Where they cannot be read
+// there are no links to them.
+func (s *Server) reportsOf(ctx context.Context, actions []journal.Action) map[string]string {
+	out := map[string]string{}
+	if len(actions) == 0 {
+		return out
+	}
+	// An upgrade is judged before anything is done about it, and again after that.
+	records, err := s.Journal.Records(ctx, journal.RecordFilter{Since: actions[max(0, len(actions)-maxActions)].At.AddDate(0, 0, -days)})
+	if err != nil {
+		s.Log.Error("actions are shown without their reports", "error", err)
+	}
+	for _, r := range records {
+		if r.UpgradeID != "" && out[r.UpgradeID] == "" {
+			out[r.UpgradeID] = r.ID
+		}
+	}
+	return out
+}
+
+// shell is s as one word for a shell.
+func shell(s string) string {
+	plain := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-/:@%+,=", c)
+	}
+	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(c rune) bool { return !plain(c) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// flagLines are the flags of the rules with what the journal knows of each, and all actions. With
+// an error of the journal the lines hold what is known without it.
 func (s *Server) flagLines(ctx context.Context) ([]flagLine, []journal.Action, error) {
 	actions, err := s.Journal.Actions(ctx, journal.ActionFilter{})
-	if err != nil {
-		return nil, nil, err
-	}
-	type ref struct{ source, key string }
-	since := map[ref]flagLine{}
+	since := map[flagRef]flagLine{}
 	for _, a := range actions {
 		for _, o := range a.Outcomes {
-			switch at := (ref{a.Source, a.Flag}); {
+			switch at := (flagRef{a.Source, a.Flag}); {
 			case len(o.Receipt) == 0:
 			case a.Kind == journal.Restore:
 				delete(since, at)
@@ -437,19 +566,31 @@ func (s *Server) flagLines(ctx context.Context) ([]flagLine, []journal.Action, e
 		}
 	}
 	var out []flagLine
+	dry := map[string]flagLine{}
 	for _, f := range s.Flags(ctx) {
-		l := since[ref{f.Source, f.Key}]
+		l := since[flagRef{f.Source, f.Key}]
 		l.Flag = f
+		if err != nil {
+			l.DryErr = "the journal cannot be read"
+		} else if s.Shadow != nil {
+			one, err := s.Shadow(ctx, f.Service, f.Key)
+			sum, known := dry[f.Key]
+			switch {
+			case err != nil:
+				sum = flagLine{DryErr: err.Error()}
+			case !known:
+				sum.Dry = &one
+			case sum.Dry != nil: // services may share a flag
+				sum.Dry.Times, sum.Dry.MarkedFalse = sum.Dry.Times+one.Times, sum.Dry.MarkedFalse+one.MarkedFalse
+			}
+			dry[f.Key] = sum
+		}
 		out = append(out, l)
 	}
-	return out, actions, nil
-}
-
-func (s *Server) rules(w http.ResponseWriter, r *http.Request) {
-	type shown struct{ Path, Service, Label, Text string }
-	out := make([]shown, 0, len(s.Rules))
-	for _, rule := range s.Rules {
-		out = append(out, shown{rule.Path, rule.Service, rule.Label, strings.ToValidUTF8(string(rule.Text), "\uFFFD")})
+	for i := range out {
+		if l, ok := dry[out[i].Key]; ok {
+			out[i].Dry, out[i].DryErr = l.Dry, l.DryErr
+		}
 	}
-	s.show(w, r, http.StatusOK, "rules", "Rules", out)
+	return out, actions, err
 }

@@ -29,18 +29,19 @@ type (
 		Next    report.Word `json:"next"`
 	}
 	apiFlag struct {
-		Key      string      `json:"key"`
-		Source   string      `json:"source"`
-		Service  string      `json:"service"`
-		Rule     string      `json:"rule"`
-		State    report.Word `json:"state"`
-		Off      bool        `json:"off"`
-		Revision report.Word `json:"revision"`
-		ReadOnly report.Word `json:"read_only"`
-		Act      bool        `json:"act"`
-		Error    report.Word `json:"error"`
-		OffSince report.Time `json:"off_since"`
-		OffBy    report.Word `json:"off_by"`
+		Key      string         `json:"key"`
+		Source   string         `json:"source"`
+		Service  string         `json:"service"`
+		Rule     string         `json:"rule"`
+		State    report.Word    `json:"state"`
+		Off      bool           `json:"off"`
+		Revision report.Word    `json:"revision"`
+		ReadOnly report.Word    `json:"read_only"`
+		Act      bool           `json:"act"`
+		Error    report.Word    `json:"error"`
+		OffSince report.Time    `json:"off_since"`
+		OffBy    report.Word    `json:"off_by"`
+		DryRuns  *report.Shadow `json:"dry_runs"` // null where they cannot be counted
 	}
 )
 
@@ -161,7 +162,7 @@ func (s *Server) apiFlags(w http.ResponseWriter, r *http.Request) {
 	for _, l := range lines {
 		out = append(out, apiFlag{
 			l.Key, l.Source, l.Service, l.Rule, report.Word(l.State), l.Off, report.Word(l.Revision), report.Word(l.ReadOnly), l.Act,
-			report.Word(l.Err), report.At(l.Since), report.Word(l.By),
+			report.Word(l.Err), report.At(l.Since), report.Word(l.By), l.Dry,
 		})
 	}
 	s.json(w, http.StatusOK, map[string]any{"flags": out})

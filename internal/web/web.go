@@ -35,7 +35,8 @@ type Options struct {
 	Stored  func(context.Context, journal.Record) (*report.Report, error) // the report of a record, with its pictures
 	Rules   []*rule.Rule
 	Flags   func(context.Context) []Flag
-	Hand    Hand // nil: nobody acts from here
+	Shadow  func(ctx context.Context, service, key string) (report.Shadow, error) // dry runs on a flag; nil: not known
+	Hand    Hand                                                                  // nil: nobody acts from here
 	Users   Users
 	Links   report.Links
 

@@ -59,6 +59,12 @@ func newSite(t *testing.T, change ...func(*Options)) *site {
 			}
 		},
 	}
+	o.Shadow = func(_ context.Context, service, key string) (report.Shadow, error) {
+		if key == "gone" {
+			return report.Shadow{}, errors.New("read report 17: no JSON")
+		}
+		return report.Shadow{Times: 2, Days: 30, MarkedFalse: 1}, nil
+	}
 	for _, f := range change {
 		f(&o)
 	}
@@ -588,6 +594,85 @@ func TestActing(t *testing.T) {
 	want := []string{"off new-backoff by m.okafor: too many retries", "restore new-backoff by m.okafor", "apply p by m.okafor"}
 	if !slices.Equal(hand.done, want) {
 		t.Errorf("done %q, want %q", hand.done, want)
+	}
+}
+
+// The page of flags says who changed what, why, between which revisions, what the flag is now and
+// how to take it back; and what driftwatch would have done.
+func TestFlags(t *testing.T) {
+	s := newSite(t)
+	id := s.keep("verified", "checkout-api", now.Add(-6*time.Hour))
+	upgrade := id[:len("20260311-140000-s-3fa2")]
+	s.turnOff(upgrade, "new-backoff", "production")
+	s.turnOff("20260311-150000-s-3fa2", "it's old", "production") // no rule names it
+	s.wants(s.get("/flags"), 200, "since <time", "by driftwatch", "driftwatch flags restore new-backoff", "<code>0123abcd4567</code> → <code>89abcdef0123</code>",
+		`because of <a href="`+reportURL(id)+`">a confirmed regression</a>`, "verified off", "on for some", "no rule names the flag any more", "because of upgrade 20260311-150000-s-3fa2",
+		"would have turned it off 2 times in 30 days, 1 marked false", "unknown</span><span class=\"fb\">read report 17: no JSON", "flags.json: no such file")
+	if page := s.get("/flags").Body.String(); strings.Contains(page, `href="/flags/`) {
+		t.Error("a read-only page offers to act")
+	}
+
+	// A person takes it back: what is undone is said at the old change, and how at the new one.
+	in, err := s.j.AppendIntent(t.Context(), journal.Intent{Key: journal.Key{Rule: "rules/checkout.yaml", UpgradeID: upgrade, Source: "production", Flag: "new-backoff"}, Kind: journal.Restore, At: now.Add(-time.Hour), By: "m.okafor: it was the index"}, nil)
+	if err == nil {
+		err = s.j.AppendOutcome(t.Context(), in.ID, journal.Outcome{At: now.Add(-time.Hour), Outcome: string(report.Verified), RevisionBefore: "89abcdef0123", RevisionAfter: "0123abcd4567", Receipt: []byte("{}")})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := s.get("/flags")
+	s.wants(page, 200, "restored by m.okafor: it was the index", "takes back what was done because of", "restored 11 March 19:00 by m.okafor", "driftwatch flags off new-backoff")
+	if strings.Contains(page.Body.String(), "driftwatch flags restore new-backoff") {
+		t.Error("what was taken back is offered to be taken back")
+	}
+
+	hand := &fakeHand{}
+	acting := newSite(t, withUsers(t, hand))
+	acting.turnOff("20260311-140000-s-3fa2", "new-backoff", "production")
+	w := acting.do(request{method: "GET", url: "/flags", user: "m.okafor", password: "secret"})
+	acting.wants(w, 200, "driftwatch flags restore new-backoff")
+	if n := strings.Count(w.Body.String(), `href="/flags/restore?source=production&amp;key=new-backoff"`); n != 2 { // of the flag, and of the change
+		t.Errorf("%d buttons restore it, want 2", n)
+	}
+
+	var out struct {
+		Flags []struct {
+			Key     string
+			DryRuns *report.Shadow `json:"dry_runs"`
+		}
+	}
+	if err := json.Unmarshal(s.get("/api/v1/flags").Body.Bytes(), &out); err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Flags) != 2 || out.Flags[0].DryRuns == nil || *out.Flags[0].DryRuns != (report.Shadow{Times: 2, Days: 30, MarkedFalse: 1}) || out.Flags[1].DryRuns != nil {
+		t.Errorf("the API says %+v", out.Flags)
+	}
+}
+
+// A rule is said in words, which are those of its file.
+func TestRules(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "rules", "checkout.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := rule.Parse("rules/checkout.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func(o *Options) { o.Rules = parsed })
+	s.wants(s.get("/rules"), 200, "Compared, for each method and route", "latency, quantile 0.99: changes of at least 10 % and 5 ms", "retries: changes of at least 20 % and 0.1 percentage points",
+		"baseline 60 min, settle time 3 min", "looks from 5 min to 60 min after the upgrade", "ranked among placebos of 7 days", "upgrades are changes of version in build_info",
+		"payments.backoff-decorrelated-jitter in production, off by variant off; driftwatch may turn it off", "confirmed at 1 %, suspected at 5 %", "exposure: sum(rate(")
+	parsed[0].Flags, parsed[0].Upgrade, parsed[0].Windows.History, parsed[0].Windows.Step = nil, nil, 0, 15*time.Second
+	parsed[0].Signals[0].MinimumEffectAuto, parsed[0].Windows.Guard = true, 90*time.Second
+	s.wants(s.get("/rules"), 200, "nothing is turned off", "upgrades are told with --at", "no history", "latency, quantile 0.99: changes of at least 10 %, or what history can tell apart if that is more, and 5 ms", "settle time 90 s")
+}
+
+func TestShell(t *testing.T) {
+	for s, want := range map[string]string{"payments.new-backoff": "payments.new-backoff", "": "''", "-x": "'-x'", "it's $HOME": `'it'\''s $HOME'`} {
+		if got := shell(s); got != want {
+			t.Errorf("shell(%q) = %s, want %s", s, got, want)
+		}
 	}
 }
 
