@@ -71,7 +71,8 @@ type FeedbackFilter struct {
 	Since     time.Time // said then or later; zero = any
 }
 
-// Feedbacks returns feedback in the order in which it was appended.
+// Feedbacks returns feedback in the order in which it was appended. If some of it is not what was
+// stored, the error says so and comes with the rest.
 func (j *Journal) Feedbacks(ctx context.Context, f FeedbackFilter) ([]Feedback, error) {
 	const op = "read feedback"
 	ctx, cancel := j.within(ctx)
@@ -84,6 +85,7 @@ func (j *Journal) Feedbacks(ctx context.Context, f FeedbackFilter) ([]Feedback, 
 	}
 	defer func() { _ = rows.Close() }()
 	var out []Feedback
+	var damaged error
 	for rows.Next() {
 		var f Feedback
 		var id, at int64
@@ -93,11 +95,15 @@ func (j *Journal) Feedbacks(ctx context.Context, f FeedbackFilter) ([]Feedback, 
 		}
 		f.At = time.Unix(0, at).UTC()
 		if !bytes.Equal(sum, f.sum(id)) {
-			return nil, j.damaged(op, fmt.Errorf("feedback %d is not what was stored", id))
+			damaged = j.damaged(op, fmt.Errorf("feedback %d is not what was stored", id))
+			continue
 		}
 		out = append(out, f)
 	}
-	return out, j.fault(op, rows.Err())
+	if err := rows.Err(); err != nil {
+		return out, j.fault(op, err)
+	}
+	return out, damaged
 }
 
 // LastWords are the last judgement, real or false alarm, about every upgrade, or about every

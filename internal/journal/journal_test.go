@@ -493,6 +493,13 @@ func TestNothingIsChanged(t *testing.T) {
 		if _, err := j.Feedbacks(t.Context(), FeedbackFilter{}); !errors.Is(err, ErrDamaged) {
 			t.Errorf("changed feedback: %v, want ErrDamaged", err)
 		}
+		// What is whole comes with the error.
+		if err := j.AppendFeedback(t.Context(), Feedback{ReportID: "whole", Kind: Real, By: "m.okafor", At: anIntent().At}); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := j.Feedbacks(t.Context(), FeedbackFilter{}); !errors.Is(err, ErrDamaged) || len(said) != 1 || said[0].ReportID != "whole" {
+			t.Errorf("beside changed feedback: %+v, %v", said, err)
+		}
 	})
 }
 

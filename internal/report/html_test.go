@@ -606,7 +606,7 @@ func TestPicturesJudgeNothing(t *testing.T) {
 	if !bytes.Equal(HTML(again, HTMLOptions{}), HTML(r, HTMLOptions{})) {
 		t.Error("stored pictures draw another page")
 	}
-	for _, bad := range []string{"", "{", `{"step_s":0}`, `{"step_s":60,"columns":2,"rows":[{"kind":"ratio","values":[[1,2]]}]}`, `{"step_s":60,"columns":2,"rows":[{"kind":"gauge","values":[[1]]}]}`, `{"step_s":60,"columns":1,"exposure":[{"values":[]}]}`, `{"step_s":60,"columns":1000000000}`} {
+	for _, bad := range []string{"", "{", `{"step_s":0}`, `{"step_s":60,"columns":2,"rows":[{"kind":"ratio","values":[[1,2]]}]}`, `{"step_s":60,"columns":2,"rows":[{"kind":"gauge","values":[[1]]}]}`, `{"step_s":60,"columns":1,"rows":[{"kind":"histogram","values":[[1]]}]}`, `{"step_s":60,"columns":1,"rows":[{"kind":"histogram","bounds":[2,1],"values":[[1],[1],[1]]}]}`, `{"step_s":60,"columns":1,"exposure":[{"values":[]}]}`, `{"step_s":60,"columns":1000000000}`} {
 		if _, err := ParsePictures([]byte(bad)); err == nil {
 			t.Errorf("ParsePictures(%s) takes it", bad)
 		}

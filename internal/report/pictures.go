@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/driftwatch/driftwatch/internal/telemetry"
@@ -88,6 +89,9 @@ func ParsePictures(b []byte) (*Pictures, error) {
 		want := map[string]int{"histogram": len(row.Bounds) + 1, "ratio": 2, "gauge": 1}[row.Kind]
 		if want == 0 || len(row.Values) != want {
 			return nil, fmt.Errorf("parse pictures: %s %s has %d rows of values", row.Kind, row.Signal, len(row.Values))
+		}
+		if row.Kind == "histogram" && (len(row.Bounds) == 0 || !slices.IsSorted(row.Bounds)) {
+			return nil, fmt.Errorf("parse pictures: %s has %d bounds, which do not ascend", row.Signal, len(row.Bounds))
 		}
 		for _, v := range row.Values {
 			if len(v) != p.Columns {

@@ -75,7 +75,7 @@ func (s *Summary) draw(v *View, row Row) {
 		return
 	}
 	if len(p.Notes) > 0 && p.Columns == 0 {
-		s.Lost = cut(printable(strings.Join(p.Notes, "; ")), 300)
+		s.Lost = cut(printable(strings.Join(p.Notes, "; ")), 120)
 		return
 	}
 	picture := p.of(row.c.Labels, row.c.Signal)

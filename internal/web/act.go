@@ -319,22 +319,26 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 	}
 	stored, err := s.Stored(r.Context(), record)
 	if err != nil {
-		s.fault(w, r, err)
+		s.fault(w, r, fmt.Errorf("the report %s cannot be read: %w; the journal says of it: %s, judged as of %s. Other reports are not touched",
+			record.ID, err, strings.ReplaceAll(record.Verdict, "_", " "), record.Now.Format("2006-01-02 15:04 UTC")))
 		return
 	}
 	filter := journal.FeedbackFilter{ReportID: record.ID}
 	if record.UpgradeID != "" {
 		filter = journal.FeedbackFilter{UpgradeID: record.UpgradeID}
 	}
-	said, err := s.Journal.Feedbacks(r.Context(), filter)
-	if err != nil {
-		s.fault(w, r, err)
-		return
-	}
 	below := struct {
 		Said       []journal.Feedback
+		Notices    []string
 		URL, Token string
-	}{Said: said, URL: reportURL(record.ID) + "/feedback"}
+	}{URL: reportURL(record.ID) + "/feedback"}
+	said, err := s.Journal.Feedbacks(r.Context(), filter)
+	if err != nil && r.Context().Err() == nil {
+		s.faults.Inc()
+		s.Log.Error("a page is shown in part", "path", r.URL.Path, "error", err)
+		below.Notices = []string{"What people said cannot be read in full: " + err.Error()}
+	}
+	below.Said = said
 	if s.speaks(r) {
 		below.Token = s.token(r, "feedback "+record.ID)
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -146,6 +147,10 @@ func (s *Server) apiReport(w http.ResponseWriter, r *http.Request) {
 	record, err := s.Journal.Record(r.Context(), r.PathValue("id"))
 	if err != nil {
 		s.fault(w, r, err)
+		return
+	}
+	if !json.Valid(record.Report) {
+		s.fault(w, r, fmt.Errorf("the report %s cannot be read: what is stored is not JSON", record.ID))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

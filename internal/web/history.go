@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -681,6 +682,7 @@ func (s *Server) list(r *http.Request, p *historyPage, all []deploy, pin int64) 
 		return f.Verdict == "" || d.Verdict == f.Verdict
 	}
 	searched, broken := 0, 0
+	var fault *journal.Error
 	var last *deploy
 	for i := range all {
 		d := &all[i]
@@ -717,7 +719,9 @@ func (s *Server) list(r *http.Request, p *historyPage, all []deploy, pin int64) 
 			s.faults.Inc()
 			s.Log.Error("a report is not listed", "report", d.ID, "error", err)
 			broken++
-			l.Broken = err.Error()
+			if l.Broken = err.Error(); errors.As(err, &fault) {
+				l.Broken = fault.Err.Error() // file and remedy are said on its own page
+			}
 			l.Summary = &report.Summary{Badges: []report.Badge{{Key: l.Shape, Text: l.Words}}, Search: strings.ToLower(d.Service + "\n" + d.ID)}
 		}
 		if now := s.Clock(); !l.Next.IsZero() {

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -209,7 +210,7 @@ func (s *Server) measured(route string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now() // monotonic: the Clock of pages may be any
 		answer := &answer{ResponseWriter: w, code: http.StatusOK}
-		next.ServeHTTP(answer, r)
+		s.answered(next, answer, r)
 		method := r.Method
 		if method != http.MethodGet && method != http.MethodHead && method != http.MethodPost {
 			method = "other" // a client chooses the word
@@ -219,15 +220,38 @@ func (s *Server) measured(route string, next http.Handler) http.Handler {
 	})
 }
 
-// An answer remembers its status.
+// answered serves r. What the journal holds may be damaged in ways that nobody thought of: such a
+// page says so, where the connection would be cut without a word.
+func (s *Server) answered(next http.Handler, w *answer, r *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler || w.begun { //nolint:errorlint // as net/http compares it
+			panic(p)
+		}
+		s.Log.Error("fault in driftwatch", "path", r.URL.Path, "fault", p, "stack", string(debug.Stack()))
+		s.fail(w, r, http.StatusInternalServerError, fmt.Sprintf("fault in driftwatch: %v; the log holds more, and what the page shows may be damaged in the journal", p))
+	}()
+	next.ServeHTTP(w, r)
+}
+
+// An answer remembers its status, and whether it has begun.
 type answer struct {
 	http.ResponseWriter
-	code int
+	code  int
+	begun bool
 }
 
 func (a *answer) WriteHeader(code int) {
-	a.code = code
+	a.code, a.begun = code, true
 	a.ResponseWriter.WriteHeader(code)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	a.begun = true
+	return a.ResponseWriter.Write(b)
 }
 
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -399,6 +400,111 @@ func TestDamagedJournal(t *testing.T) {
 	s.wants(s.get("/-/ready"), 503, "error: ")
 	s.wants(s.get("/-/healthy"), 200)
 	s.wants(s.get("/metrics"), 200, "driftwatch_journal_errors_total 6", `driftwatch_http_requests_total{code="500",method="GET",route="/flags"} 1`)
+}
+
+// One record that cannot be read is listed with the reason, and hides no other.
+func TestDamagedRecords(t *testing.T) {
+	s := newSite(t, func(o *Options) {
+		o.Stored = func(_ context.Context, r journal.Record) (*report.Report, error) {
+			out, err := report.Parse(r.Report)
+			if err == nil && r.Service == "search-api" {
+				out.Pictures = &report.Pictures{Notes: []string{"parse pictures: <broken>"}}
+			}
+			return out, err
+		}
+	})
+	at := now.Add(-6 * time.Hour)
+	whole := s.keep("no-regression", "checkout-api", at)
+	s.keep("verified", "search-api", at.Add(-time.Hour))
+	put := func(id, verdict, text string) {
+		t.Helper()
+		err := s.j.PutRecord(t.Context(), journal.Record{ID: id + "-1", UpgradeID: id, Service: "web-bff", Now: at, Verdict: verdict, Report: []byte(text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("20260311-110000-cut-3fa2", "undecided", `{"schema": "driftwatch.report/v1", "id": `)
+	put("20260311-100000-rowless-3fa2", "regressed", `{"schema": "driftwatch.report/v1", "verdict": "regressed", "deploy": {"at": "2026-03-11T10:00:00Z"}}`)
+	put("20260311-090000-word-3fa2", "of a newer driftwatch", `{"schema": "driftwatch.report/v2"}`)
+	changed := s.keep("improved", "catalog-api", at.Add(-5*time.Hour))
+	s.damage(t, "DROP TRIGGER record_stays", "UPDATE record SET verdict = 'no_meaningful_rise' WHERE id = '"+changed+"'")
+
+	page := s.get("/")
+	s.wants(page, 200, "6 of 6 shown", reportURL(whole), "4 reports of this page cannot be read; the others are whole.",
+		"parse report: unexpected EOF", "the report does not hold together", "schema is &#34;driftwatch.report/v2&#34;", "record "+changed+" is not what was stored",
+		"pictures not read: parse pictures: &lt;broken&gt;")
+	if n := strings.Count(page.Body.String(), "This report cannot be read"); n != 4 {
+		t.Errorf("%d rows say that their report cannot be read, want 4", n)
+	}
+	// A verdict that is no word of ours is counted as the cautious one.
+	s.wants(s.get("/?verdict=could_not_check"), 200, "20260311-090000-word-3fa2-1", "1 of 1 shown")
+	s.wants(s.get("/?q=nothing-is-named-so"), 200, "4 reports of those searched cannot be read")
+
+	s.wants(s.get("/reports/20260311-110000-cut-3fa2-1"), 500, "the report 20260311-110000-cut-3fa2-1 cannot be read: parse report", "the journal says of it: undecided", "Other reports are not touched")
+	s.wants(s.get("/reports/20260311-100000-rowless-3fa2-1"), 500, "fault in driftwatch", "may be damaged in the journal")
+	s.wants(s.get(reportURL(changed)), 500, "is not what was stored", "restore a copy")
+	s.wants(s.get("/api/v1/reports/20260311-110000-cut-3fa2-1"), 500, "what is stored is not JSON")
+	s.wants(s.get("/api/v1"+reportURL(whole)), 200, `"verdict": "improved"`)
+}
+
+// damage changes the file of the journal behind its back.
+func (s *site) damage(t *testing.T, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, text := range statements {
+		if _, err := db.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What people said, and what was done, may be damaged while the reports are whole.
+func TestDamagedFeedbackAndActions(t *testing.T) {
+	s := newSite(t)
+	at := now.Add(-6 * time.Hour)
+	for i, service := range []string{"checkout-api", "search-api", "web-bff"} {
+		id := s.keep("verified", service, at.Add(-time.Duration(i)*time.Hour))
+		if service == "web-bff" {
+			continue
+		}
+		err := s.j.AppendFeedback(t.Context(), journal.Feedback{ReportID: id, UpgradeID: id[:len("20260311-140000-s-3fa2")], Service: service, Kind: journal.FalseAlarm, Text: "said of " + service, By: "m.okafor", At: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.turnOff(id[:len("20260311-140000-s-3fa2")], "new-backoff", "production")
+	}
+	s.damage(t, "DROP TRIGGER feedback_stays", "UPDATE feedback SET kind = 'real' WHERE service = 'search-api'", "DROP TRIGGER intent_stays", "UPDATE intent SET by = 'nobody' WHERE id = 1")
+	page := s.get("/")
+	s.wants(page, 200, "What people said cannot be read in full", "feedback 2 is not what was stored", "said of checkout-api", "at least 1 false alarm.",
+		"Which flags were turned off cannot be read", "flags turned off not known", "3 of 3 shown")
+	if strings.Contains(page.Body.String(), `name="kind"`) {
+		t.Error("people are asked for what may be in the journal")
+	}
+	s.wants(s.get("/flags"), 500, "What driftwatch did to the flags cannot be read", "intent 1 is not what was stored", "on for some", "unknown, without the journal", "Not known.")
+	s.wants(s.get(reportURL("20260311-130000-s-3fa2")), 200, "What people said cannot be read in full", "What is readable says nothing.")
+	s.wants(s.get("/api/v1/flags"), 500, "intent 1 is not what was stored")
+}
+
+// A file that is cut while it is served: pages say that and what to do, and never that there is nothing.
+func TestCutJournal(t *testing.T) {
+	s := newSite(t)
+	for i := range 300 {
+		s.keep("no-regression", "checkout-api", now.Add(-time.Duration(i+1)*time.Hour))
+	}
+	s.damage(t, "PRAGMA wal_checkpoint(TRUNCATE)")
+	info, err := os.Stat(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(s.path, info.Size()/3/4096*4096); err != nil {
+		t.Fatal(err)
+	}
+	s.wants(s.get("/"), 500, "error: ", s.path, "restore a copy, or move it away")
+	s.wants(s.get("/-/ready"), 503, "restore a copy, or move it away")
 }
 
 // Where a page cannot hold all, older deploys without a change wait behind a link, and those with

@@ -316,7 +316,9 @@ func Stored(ctx context.Context, j *journal.Journal, record journal.Record) (*re
 		Pictures string `json:"pictures"`
 	}
 	if err := json.Unmarshal(record.Body, &in); err != nil {
-		return nil, fmt.Errorf("read the inputs of %s: %w", record.ID, err)
+		// The report is whole: what its inputs lack is needed for its pictures alone.
+		r.Pictures = &report.Pictures{Notes: []string{fmt.Sprintf("read the inputs of %s: %v", record.ID, err)}}
+		return r, nil
 	}
 	r.Pictures = storedPictures(ctx, j, in.Pictures)
 	r.Said = said(ctx, j, record)

@@ -110,7 +110,7 @@ func TestStoredWithoutPictures(t *testing.T) {
 	}
 	defer j.Close()
 	r := report.New(report.Input{Rule: &rule.Rule{Service: "s"}, Now: at, ID: "a"})
-	for body, want := range map[string]string{`{}`: "", `{"pictures": "0123"}`: "0123"} {
+	for body, want := range map[string]string{`{}`: "", `{"pictures": "0123"}`: "0123", `{"pictures": `: "read the inputs of a"} {
 		got, err := Stored(t.Context(), j, journal.Record{ID: "a", Body: []byte(body), Report: r.JSON()})
 		switch {
 		case err != nil:
