@@ -62,7 +62,7 @@ type Server struct {
 	faults   prometheus.Counter
 }
 
-//go:embed html/*.tmpl html/history.css openapi.json
+//go:embed html/*.tmpl html/history.css html/icon.svg openapi.json
 var files embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
@@ -97,6 +97,7 @@ func (s *Server) routes() []route {
 		{"/plans/{name}", map[string]http.HandlerFunc{http.MethodGet: s.confirmPlan, http.MethodPost: s.apply}},
 		get("/rules", s.rules),
 		get("/style.css", s.style),
+		get("/favicon.ico", s.icon),
 		get("/api/v1/reports", s.apiReports),
 		get("/api/v1/reports/{id}", s.apiReport),
 		get("/api/v1/flags", s.apiFlags),
@@ -342,6 +343,17 @@ func (s *Server) style(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable") // no data in it
 	}
 	_, _ = w.Write(styleSheet)
+}
+
+// icon answers what browsers ask for by themselves; without one each first visit logs an error.
+func (s *Server) icon(w http.ResponseWriter, _ *http.Request) {
+	b, err := files.ReadFile("html/icon.svg")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	w.Header().Set("Content-Type", "image/svg+xml")
+	w.Header().Set("Cache-Control", "public, max-age=86400") // no data in it
+	_, _ = w.Write(b)                                        // the client is gone
 }
 
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {

@@ -838,7 +838,7 @@ func TestDescription(t *testing.T) {
 		"post /reports/{id}/feedback 403": user("POST", reportURL(id)+"/feedback", url.Values{}),
 		"post /reports/{id}/feedback 404": user("POST", "/reports/none/feedback", url.Values{"kind": {"real"}, "token": {purpose("feedback none")}}),
 		"post /reports/{id}/feedback 413": user("POST", reportURL(id)+"/feedback", large),
-		"get /flags 200":                  user("GET", "/flags", nil), "get /rules 200": user("GET", "/rules", nil), "get /style.css 200": user("GET", "/style.css", nil),
+		"get /flags 200":                  user("GET", "/flags", nil), "get /rules 200": user("GET", "/rules", nil), "get /style.css 200": user("GET", "/style.css", nil), "get /favicon.ico 200": user("GET", "/favicon.ico", nil),
 		"get /metrics 200": user("GET", "/metrics", nil), "get /-/healthy 200": user("GET", "/-/healthy", nil), "get /-/ready 200": user("GET", "/-/ready", nil),
 	}
 	for at, kind := range map[string]string{"/flags/off": "off production ", "/flags/restore": "restore production ", "/plans/{name}": "apply "} {
