@@ -343,6 +343,9 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		below.Token = s.token(r, "feedback "+record.ID)
 	}
 	last := journal.LastWords(said)
+	if stored.Said != nil {
+		last = nil // the report says it itself
+	}
 	body := report.HTML(stored, report.HTMLOptions{
 		Links: s.Links, Feedback: true, Home: "/", Refresh: time.Minute,
 		Nav:   []report.NavLink{{Text: "Rules", URL: "/rules"}, {Text: "Flags", URL: "/flags"}, {Text: "JSON", URL: "/api/v1/reports/" + strings.TrimPrefix(reportURL(record.ID), "/reports/")}},

@@ -312,6 +312,7 @@ func Stored(ctx context.Context, j *journal.Journal, record journal.Record) (*re
 	if err != nil {
 		return nil, err
 	}
+	r.Said = said(ctx, j, record)
 	var in struct {
 		Pictures string `json:"pictures"`
 	}
@@ -321,7 +322,6 @@ func Stored(ctx context.Context, j *journal.Journal, record journal.Record) (*re
 		return r, nil
 	}
 	r.Pictures = storedPictures(ctx, j, in.Pictures)
-	r.Said = said(ctx, j, record)
 	return r, nil
 }
 
