@@ -704,7 +704,7 @@ func verdictWords(r *Report) string {
 	case Improved:
 		return "improved"
 	}
-	return "no meaningful rise"
+	return "no regression"
 }
 
 // actionWords are the actions in a few words each, the most urgent first.
