@@ -22,12 +22,12 @@ type HTMLOptions struct {
 	Links    Links
 	Feedback bool // the command feedback is there
 
-	// For whoever serves the report. Above goes below the verdict, Below to the commands: both
-	// are markup of the server's own, with everything escaped.
-	Home         string // address of all reports; "" = none
-	Nav          []NavLink
-	Refresh      time.Duration // of a report that is not over; 0 = never
-	Above, Below template.HTML
+	// For whoever serves the report. Below goes to the commands: markup of the server's own, with
+	// everything escaped.
+	Home    string // address of all reports; "" = none
+	Nav     []NavLink
+	Refresh time.Duration // of a report that is not over; 0 = never
+	Below   template.HTML
 }
 
 // A NavLink is a link of the page's head.
@@ -133,7 +133,7 @@ type pageData struct {
 	Nav                                     []NavLink
 	CSS                                     template.CSS
 	JS                                      template.JS
-	Above, Below                            template.HTML
+	Below                                   template.HTML
 	Lede                                    []template.HTML
 	Healed, Off, Evidence                   bool
 	Urgent, Commands                        []pageCommand
@@ -156,10 +156,10 @@ func HTML(r *Report, o HTMLOptions) []byte {
 	p := pageData{
 		V: v, ID: cut(printable(r.ID), 120), Policy: ContentSecurityPolicy(), Home: o.Home, Nav: o.Nav,
 		CSS: template.CSS(styleText), JS: template.JS(scriptText), //nolint:gosec // our own files
-		Above: o.Above, Below: o.Below, Signals: r.signals(),
+		Below: o.Below, Signals: r.signals(),
 		Evidence: len(v.For)+len(v.Against)+len(v.Open) > 0,
 	}
-	if o.Below == "" && o.Above == "" {
+	if o.Below == "" {
 		p.Policy += "; form-action 'none'"
 	}
 	if r.Looks != nil && !r.Looks.Next.IsZero() || r.Recovery.State == RecoveryWatching {

@@ -342,14 +342,10 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 	if s.speaks(r) {
 		below.Token = s.token(r, "feedback "+record.ID)
 	}
-	last := journal.LastWords(said)
-	if stored.Said != nil {
-		last = nil // the report says it itself
-	}
 	body := report.HTML(stored, report.HTMLOptions{
 		Links: s.Links, Feedback: true, Home: "/", Refresh: time.Minute,
 		Nav:   []report.NavLink{{Text: "Rules", URL: "/rules"}, {Text: "Flags", URL: "/flags"}, {Text: "JSON", URL: "/api/v1/reports/" + strings.TrimPrefix(reportURL(record.ID), "/reports/")}},
-		Above: s.part("above", last), Below: s.part("below", below),
+		Below: s.part("below", below),
 	})
 	h := w.Header()
 	h.Set("Content-Security-Policy", report.ContentSecurityPolicy()+"; form-action 'self'; frame-ancestors 'none'")

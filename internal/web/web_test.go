@@ -227,7 +227,7 @@ func TestHistory(t *testing.T) {
 		t.Errorf("leads to %q", w.Header().Get("Location"))
 	}
 	s.wants(s.get("/"), 200, "called <b>1 of them false</b>: 33 % of deploys, 95 % interval 0.8 to 91 %", "false alarm, anonymous on loopback: index rebuild", "1 false alarm.", "0 real, 1 false, 0 not marked")
-	s.wants(s.get(reportURL(bad)), 200, "Marked as a false alarm by anonymous on loopback", "index rebuild")
+	s.wants(s.get(reportURL(bad)), 200, "false alarm, anonymous on loopback", "index rebuild")
 	said, err := s.j.Feedbacks(t.Context(), journal.FeedbackFilter{})
 	if err != nil || len(said) != 1 || said[0].ReportID != bad || said[0].Kind != journal.FalseAlarm || said[0].UpgradeID != bad[:len(said[0].UpgradeID)] {
 		t.Errorf("the journal holds %+v, %v", said, err)
