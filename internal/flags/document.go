@@ -57,10 +57,30 @@ const (
 
 // planText is Plan for a flag in a text.
 func planText(d dialect, path string, s State, m Mode, w Want) (Change, error) {
-	t, w, err := plannable(d, s, s.Raw, m, w)
+	t, err := d.locate(s.Raw, s.Ref.Key)
 	if err != nil {
 		return Change{}, err
 	}
+	value, defined := t.variants[w.Variant]
+	var off State
+	t.describe(&off)
+	switch {
+	case !t.present:
+		return Change{}, fmt.Errorf("%w: %s", ErrNotFound, missing(s.Ref.Key, t.keys))
+	case t.refused != nil:
+		return Change{}, t.refused
+	case m == Disable && w.Variant != "":
+		return Change{}, fmt.Errorf("%w: a disabled flag serves no variant, so not %q, but the default in the application's code", ErrInvalid, w.Variant)
+	case m == Disable && t.state != enabled:
+		return Change{}, fmt.Errorf("%w: its state is %s, revision %s", ErrAlreadyOff, t.state, s.Revision.Short())
+	case m != Disable && !defined:
+		return Change{}, fmt.Errorf("%w: it has no variant %q, only %s", ErrInvalid, w.Variant, names(t.variants))
+	case t.state != enabled:
+		return Change{}, fmt.Errorf("%w: its state is %s, so it serves the default in the application's code and no variant", ErrInvalid, t.state)
+	case m == RampZero && off.Off(w.Variant), m == OffVariant && t.defaultVariant == w.Variant && !t.targeted():
+		return Change{}, fmt.Errorf("%w: revision %s", ErrAlreadyOff, s.Revision.Short())
+	}
+	w.Value = value
 	var p Patch
 	switch m {
 	case OffVariant:
@@ -77,35 +97,6 @@ func planText(d dialect, path string, s State, m Mode, w Want) (Change, error) {
 		return Change{}, err
 	}
 	return editText(d, path, s, m, w, p)
-}
-
-// plannable returns the flag of s in text and the value of w, if the flag can be turned off.
-func plannable(d dialect, s State, text []byte, m Mode, w Want) (flagText, Want, error) {
-	t, err := d.locate(text, s.Ref.Key)
-	if err != nil {
-		return t, w, err
-	}
-	value, defined := t.variants[w.Variant]
-	var off State
-	t.describe(&off)
-	switch {
-	case !t.present:
-		err = fmt.Errorf("%w: %s", ErrNotFound, missing(s.Ref.Key, t.keys))
-	case t.refused != nil:
-		err = t.refused
-	case m == Disable && w.Variant != "":
-		err = fmt.Errorf("%w: a disabled flag serves no variant, so not %q, but the default in the application's code", ErrInvalid, w.Variant)
-	case m == Disable && t.state != enabled:
-		err = fmt.Errorf("%w: its state is %s, revision %s", ErrAlreadyOff, t.state, s.Revision.Short())
-	case m != Disable && !defined:
-		err = fmt.Errorf("%w: it has no variant %q, only %s", ErrInvalid, w.Variant, names(t.variants))
-	case t.state != enabled:
-		err = fmt.Errorf("%w: its state is %s, so it serves the default in the application's code and no variant", ErrInvalid, t.state)
-	case m == RampZero && off.Off(w.Variant), m == OffVariant && t.defaultVariant == w.Variant && !t.targeted():
-		err = fmt.Errorf("%w: revision %s", ErrAlreadyOff, s.Revision.Short())
-	}
-	w.Value = value
-	return t, w, err
 }
 
 // rampPatch is the splices that give the flag's one ramp to variant.

@@ -106,17 +106,17 @@ type request struct {
 var errNoAnswer = errors.New("no answer came")
 
 // call sends one request, once. It fails with ErrForbidden where the credential cannot be read,
-// with ErrUnreachable where nothing was sent, and with errNoAnswer (and ErrUnreachable) where
-// that is not known. Every status is an answer.
+// with ErrUnreachable or the end of ctx where nothing was sent, and with errNoAnswer (and
+// ErrUnreachable) where that is not known. Every status is an answer.
 func (a api) call(ctx context.Context, q request) (answer, error) {
 	secret, err := a.secret.read()
 	if err != nil {
 		return answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiDeadline)
+	bounded, cancel := context.WithTimeout(ctx, apiDeadline)
 	defer cancel()
 	var connected atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	traced := httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	r, err := http.NewRequestWithContext(traced, q.method, a.base+q.path, bytes.NewReader(q.body))
 	if err != nil {
 		return answer{}, fmt.Errorf("%w: %w", ErrInvalid, withoutURL(err))
@@ -142,8 +142,11 @@ func (a api) call(ctx context.Context, q request) (answer, error) {
 			return out, nil
 		}
 	}
-	if connected.Load() {
+	switch {
+	case connected.Load():
 		return answer{}, fmt.Errorf("%w: %w: %w", ErrUnreachable, errNoAnswer, withoutURL(err))
+	case ctx.Err() != nil:
+		return answer{}, ctx.Err()
 	}
 	return answer{}, fmt.Errorf("%w: %w", ErrUnreachable, withoutURL(err))
 }

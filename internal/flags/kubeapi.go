@@ -1,22 +1,17 @@
 package flags
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -37,29 +32,20 @@ func InCluster(getenv func(string) string) (KubernetesServer, error) {
 	return KubernetesServer{"https://" + net.JoinHostPort(host, port), account + "token", account + "ca.crt"}, nil
 }
 
-// kubeDeadline bounds one request. The API answers in milliseconds; the server's own limit for
-// a request is a minute, which is too long for somebody who wants a flag off.
-const kubeDeadline = 10 * time.Second
-
-// maxObject bounds an answer. etcd takes no object above 1.5 MiB.
-const maxObject = 4 << 20
-
 // A server with priority and fairness asks for a second of patience. Whatever wants more than
 // patience in all is told to the caller.
 const (
-	patience   = 3 * time.Second
-	rateTries  = 4
-	fieldOwner = "driftwatch"
+	patience  = 3 * time.Second
+	rateTries = 4
 )
 
-// errUnknown goes with ErrUnreachable: the request was sent and its answer was lost.
-var errUnknown = errors.New("whether it was carried out is not known")
+// fieldOwner is whom the API calls the writer of what driftwatch wrote.
+const fieldOwner = "driftwatch"
 
 // A kubeAPI reads and patches objects.
 type kubeAPI struct {
-	server KubernetesServer
-	client *http.Client
-	pause  func(ctx context.Context, d time.Duration) error
+	api
+	pause func(ctx context.Context, d time.Duration) error
 }
 
 func newKubeAPI(s KubernetesServer) (*kubeAPI, error) {
@@ -76,21 +62,14 @@ func newKubeAPI(s KubernetesServer) (*kubeAPI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("authorities of %s: %w", s.Address, err)
 	}
-	return &kubeAPI{
-		server: s,
-		pause:  pause,
-		client: &http.Client{
-			Timeout: kubeDeadline,
-			Transport: &http.Transport{
-				Proxy:             http.ProxyFromEnvironment,
-				TLSClientConfig:   &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},
-				ForceAttemptHTTP2: true,
-				IdleConnTimeout:   kubeDeadline,
-			},
-			// A redirect would carry the token elsewhere.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	client := &http.Client{Transport: &http.Transport{
+		Proxy:             http.ProxyFromEnvironment,
+		TLSClientConfig:   &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true,
+		IdleConnTimeout:   apiDeadline,
+	}}
+	bearer := func(r *http.Request, _ []byte, token string) { r.Header.Set("Authorization", "Bearer "+token) }
+	return &kubeAPI{newAPI(s.Address, Secret{File: s.TokenFile}, client, bearer), pause}, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -163,159 +142,62 @@ func parseObject(kind string, text []byte) (*kubeObject, error) {
 	return o, nil
 }
 
-// A kubeRequest is one request. writes says that it changes something, so that it matters whether
-// one without an answer was carried out.
-type kubeRequest struct {
-	method, path string
-	body         []byte
-	writes       bool
-}
-
-// A kubeAnswer is one answer of the API.
-type kubeAnswer struct {
-	code  int
-	wait  time.Duration // by Retry-After
-	body  []byte
-	token string // that was sent, to take it out of what is printed
-}
-
-// call sends a request, and again where the server asks for patience: 429 means that nothing
-// was done.
-func (k *kubeAPI) call(ctx context.Context, r kubeRequest) ([]byte, error) {
+// send sends a request, and again where the server asks for patience: 429 means that nothing was
+// done. errNoAnswer goes with what may have been carried out.
+func (k *kubeAPI) send(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	q := request{method: method, path: path, body: body, header: http.Header{"Accept": {"application/json"}}}
+	if body != nil {
+		q.header.Set("Content-Type", "application/json-patch+json")
+	}
 	waited := time.Duration(0)
 	for try := 1; ; try++ {
-		a, err := k.once(ctx, r)
-		if err != nil {
+		a, err := k.call(ctx, q)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if a.code == http.StatusTooManyRequests && try < rateTries && waited+a.wait <= patience {
-			waited += a.wait
-			if err := k.pause(ctx, a.wait); err != nil {
+		case a.status/100 == 5:
+			// The server may have got as far as etcd.
+			return nil, fmt.Errorf("%w: %w but %s", ErrUnreachable, errNoAnswer, a.said())
+		case a.status/100 == 2:
+			return a.body, nil
+		case a.status == http.StatusTooManyRequests && try < rateTries:
+			seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+			if err != nil || seconds < 0 {
+				seconds = 1
+			}
+			wait := time.Duration(seconds) * time.Second
+			if waited += wait; waited > patience {
+				return nil, a.refusal()
+			}
+			if err := k.pause(ctx, wait); err != nil {
 				return nil, err
 			}
-			continue
+		default:
+			return nil, kubeRefusal(method, a)
 		}
-		if a.code/100 == 2 {
-			return a.body, nil
-		}
-		return nil, a.refusal(r.method)
 	}
 }
 
-func (k *kubeAPI) once(ctx context.Context, r kubeRequest) (kubeAnswer, error) {
-	var sent atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	req, err := http.NewRequestWithContext(traced, r.method, strings.TrimSuffix(k.server.Address, "/")+r.path, bytes.NewReader(r.body))
-	if err != nil {
-		return kubeAnswer{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+// kubeRefusal is what a refusal means to the API.
+func kubeRefusal(method string, a answer) error {
+	var s struct {
+		Message string `json:"message"`
+		Details struct {
+			Name string `json:"name"`
+		} `json:"details"`
 	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", fieldOwner)
-	if r.body != nil {
-		req.Header.Set("Content-Type", "application/json-patch+json")
+	_ = json.Unmarshal(a.body, &s) // said tells what there is without it
+	switch {
+	case a.status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: the token is not accepted: %s; renew the file that server.token_file names", ErrForbidden, a.said())
+	case a.status == http.StatusForbidden && strings.Contains(s.Message, "cannot "+strings.ToLower(method)):
+		return fmt.Errorf("%w: %w: %s", ErrForbidden, errNeedsRole, a.said())
+	case a.status == http.StatusForbidden: // a policy or webhook: the token is not at fault
+		return fmt.Errorf("%w: %s", ErrForbidden, a.said())
+	case a.status == http.StatusNotFound && s.Details.Name == "":
+		return fmt.Errorf("%w: the server does not know this kind of object (%s); is its CustomResourceDefinition installed, in version v1beta1?", ErrNotFound, a.said())
 	}
-	token := ""
-	if k.server.TokenFile != "" {
-		// Read for every request: kubelet renews the token of a pod before it ends.
-		text, err := os.ReadFile(k.server.TokenFile)
-		if err != nil {
-			return kubeAnswer{}, fmt.Errorf("%w: the token: %w", ErrForbidden, err)
-		}
-		token = strings.TrimSpace(string(text))
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	lost := func(err error) (kubeAnswer, error) {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err // without the address, which is told already
-		}
-		switch {
-		case sent.Load() && r.writes:
-			return kubeAnswer{}, fmt.Errorf("%w: %w: %w", ErrUnreachable, errUnknown, err)
-		case ctx.Err() != nil:
-			return kubeAnswer{}, ctx.Err()
-		}
-		return kubeAnswer{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	resp, err := k.client.Do(req)
-	if err != nil {
-		return lost(err)
-	}
-	defer resp.Body.Close()
-	a := kubeAnswer{code: resp.StatusCode, token: token}
-	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxObject+1)); err != nil {
-		return lost(err)
-	}
-	if len(a.body) > maxObject {
-		return lost(fmt.Errorf("an answer of more than %d bytes", maxObject))
-	}
-	if resp.StatusCode >= 500 {
-		// The server may have got as far as etcd.
-		return lost(errors.New(a.words()))
-	}
-	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
-	if err != nil || seconds < 0 {
-		seconds = 1
-	}
-	a.wait = time.Duration(seconds) * time.Second
-	return a, nil
-}
-
-// A kubeStatus is the body of a refusal.
-type kubeStatus struct {
-	Message string `json:"message"`
-	Reason  string `json:"reason"`
-	Details struct {
-		Name string `json:"name"`
-	} `json:"details"`
-}
-
-// maxWords bounds what is quoted of a server.
-const maxWords = 400
-
-// words are the server's own, in one line.
-func (a kubeAnswer) words() string {
-	var s kubeStatus
-	if err := json.Unmarshal(a.body, &s); err != nil || s.Message == "" {
-		return fmt.Sprintf("HTTP status %d", a.code)
-	}
-	words := strings.Join(strings.Fields(s.Message), " ")
-	if a.token != "" {
-		words = strings.ReplaceAll(words, a.token, "***")
-	}
-	if len(words) > maxWords {
-		words = strings.ToValidUTF8(words[:maxWords], "") + "…"
-	}
-	return words
-}
-
-// refusal is what the answer to a request with that method means.
-func (a kubeAnswer) refusal(method string) error {
-	var s kubeStatus
-	_ = json.Unmarshal(a.body, &s) // words says what there is without it
-	switch a.code {
-	case http.StatusUnauthorized:
-		return fmt.Errorf("%w: the server does not take the token: %s; renew the file that server.token_file names", ErrForbidden, a.words())
-	case http.StatusForbidden:
-		if strings.Contains(s.Message, "cannot "+strings.ToLower(method)) {
-			return fmt.Errorf("%w: %w: %s", ErrForbidden, errNeedsRole, a.words())
-		}
-		return fmt.Errorf("%w: %s", ErrForbidden, a.words())
-	case http.StatusNotFound:
-		if s.Details.Name == "" {
-			return fmt.Errorf("%w: the server does not know this kind of object (%s); is its CustomResourceDefinition installed, in version v1beta1?", ErrNotFound, a.words())
-		}
-		return fmt.Errorf("%w: %s", ErrNotFound, a.words())
-	case http.StatusConflict:
-		return fmt.Errorf("%w: %s", ErrConflict, a.words())
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
-		return fmt.Errorf("%w: the server refuses the change: %s", ErrInvalid, a.words())
-	case http.StatusTooManyRequests:
-		return fmt.Errorf("%w: the server wants to be asked again in %s; nothing was written", ErrRateLimited, a.wait)
-	}
-	if a.code/100 == 3 {
-		return fmt.Errorf("%w: the server sends elsewhere (HTTP status %d); write the address of the API itself", ErrUnreachable, a.code)
-	}
-	return fmt.Errorf("%w: %s", ErrUnreachable, a.words())
+	return a.refusal()
 }
 
 // errNeedsRole goes with ErrForbidden where authorization by role refused.

@@ -72,44 +72,86 @@ func (featureFlag) revision(text []byte, key string) (Revision, error) {
 	return revisionOf(own), err
 }
 
-// A crdFlag is what a flag of a resource shall serve.
-type crdFlag struct {
-	DefaultVariant string `json:"defaultVariant"`
-	Targeting      any    `json:"targeting,omitempty"` // absent: there is none
+// A flagFields is what a change may set of a flag.
+type flagFields struct {
+	State          any `json:"state"`
+	DefaultVariant any `json:"defaultVariant"`
+	Targeting      any `json:"targeting,omitempty"` // absent: there is none
 }
 
-// with is text with another default and targeting of a flag.
-func (featureFlag) with(text []byte, key string, want crdFlag) (after []byte, had bool, err error) {
+// fields are those of a flag in text.
+func (featureFlag) fields(text []byte, key string) (flagFields, error) {
+	_, flags, err := flagsOf(text)
+	if err != nil {
+		return flagFields{}, err
+	}
+	f, ok := flags[key].(map[string]any)
+	if !ok {
+		return flagFields{}, fmt.Errorf("%w: the flag is not an object", ErrInvalid)
+	}
+	return flagFields{f["state"], f["defaultVariant"], f["targeting"]}, nil
+}
+
+// with is text with other fields of a flag, and the patch that sets those that differ.
+func (featureFlag) with(text []byte, key string, want flagFields) (after []byte, p []jsonOp, err error) {
 	spec, flags, err := flagsOf(text)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	flag, ok := flags[key].(map[string]any)
 	if !ok {
-		return nil, false, fmt.Errorf("%w: the flag is not an object", ErrInvalid)
+		return nil, nil, fmt.Errorf("%w: the flag is not an object", ErrInvalid)
 	}
-	_, had = flag["targeting"]
-	flag["defaultVariant"] = want.DefaultVariant
-	delete(flag, "targeting")
-	if want.Targeting != nil {
-		flag["targeting"] = want.Targeting
+	path := "/spec/flagSpec/flags/" + pointer(key) + "/"
+	for _, f := range []struct {
+		name  string
+		value any
+	}{{"state", want.State}, {"defaultVariant", want.DefaultVariant}, {"targeting", want.Targeting}} {
+		old, had := flag[f.name]
+		switch {
+		case f.value == nil && had:
+			p = append(p, jsonOp{Op: "remove", Path: path + f.name})
+			delete(flag, f.name)
+		case f.value != nil && !equalJSON(old, f.value):
+			p = append(p, jsonOp{"add", path + f.name, f.value})
+			flag[f.name] = f.value
+		}
 	}
 	after, err = sortedJSON(spec)
-	return after, had, err
+	return after, p, err
 }
 
-func (f featureFlag) change(c Change, text []byte, t flagText) (Change, error) {
-	_, flags, err := flagsOf(text)
+// plan is that of the flags as a text, but that a targeting without rules is removed.
+func (f featureFlag) plan(path string, s State, m Mode, w Want) (Change, error) {
+	text := s.Raw
+	c, err := planText(f.dialect(), path, s, m, w)
 	if err != nil {
 		return c, err
 	}
-	flag, _ := flags[c.Ref.Key].(map[string]any)
-	forward, inverse := crdFlag{DefaultVariant: c.Want.Variant}, crdFlag{t.defaultVariant, flag["targeting"]}
-	after, _, err := f.with(text, c.Ref.Key, forward)
+	p, err := patchOf(c.Forward)
 	if err != nil {
 		return c, err
 	}
-	if c.After, err = f.revision(after, c.Ref.Key); err != nil {
+	edited, err := p.Apply(text)
+	if err != nil {
+		return c, err
+	}
+	inverse, err := f.fields(text, s.Ref.Key)
+	if err != nil {
+		return c, err
+	}
+	forward, err := f.fields(edited, s.Ref.Key)
+	if err != nil {
+		return c, err
+	}
+	if m == OffVariant {
+		forward.Targeting = nil
+	}
+	after, _, err := f.with(text, s.Ref.Key, forward)
+	if err != nil {
+		return c, err
+	}
+	if c.After, err = f.revision(after, s.Ref.Key); err != nil {
 		return c, err
 	}
 	if c.Forward, err = encodeJSON(forward); err != nil {
@@ -118,30 +160,18 @@ func (f featureFlag) change(c Change, text []byte, t flagText) (Change, error) {
 	if c.Inverse, err = encodeJSON(inverse); err != nil {
 		return c, err
 	}
-	c.Diff = diff(f.dialect().name, text, after)
+	c.Base, c.Diff = s.Revision, diff(f.dialect().name, text, after)
 	return c, f.dialect().check(c, text, after)
 }
 
 func (f featureFlag) edit(c Change, raw json.RawMessage, text []byte) ([]byte, []jsonOp, error) {
-	var want crdFlag
+	var want flagFields
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	if err := d.Decode(&want); err != nil || want.DefaultVariant == "" {
-		return nil, nil, fmt.Errorf("%w: the change names no default variant", ErrInvalid)
+	if err := d.Decode(&want); err != nil || want.DefaultVariant == nil || want.State == nil {
+		return nil, nil, fmt.Errorf("%w: the change does not say what the flag shall be", ErrInvalid)
 	}
-	after, had, err := f.with(text, c.Ref.Key, want)
-	if err != nil {
-		return nil, nil, err
-	}
-	flag := "/spec/flagSpec/flags/" + pointer(c.Ref.Key)
-	p := []jsonOp{{"add", flag + "/defaultVariant", want.DefaultVariant}}
-	switch {
-	case want.Targeting != nil:
-		p = append(p, jsonOp{"add", flag + "/targeting", want.Targeting})
-	case had:
-		p = append(p, jsonOp{Op: "remove", Path: flag + "/targeting"})
-	}
-	return after, p, nil
+	return f.with(text, c.Ref.Key, want)
 }
 
 // A configMap is a ConfigMap that holds the text of a flag file under key.
@@ -165,8 +195,8 @@ func (m configMap) text(o *kubeObject) ([]byte, error) {
 
 func (configMap) revision(text []byte, _ string) (Revision, error) { return revisionOf(text), nil }
 
-func (m configMap) change(c Change, text []byte, t flagText) (Change, error) {
-	return editText(m.dialect(), c.Path, State{Ref: c.Ref, Raw: text}, c.Mode, c.Want, t.patch(c.Want.Variant))
+func (m configMap) plan(path string, s State, mode Mode, w Want) (Change, error) {
+	return planText(m.dialect(), path, s, mode, w)
 }
 
 func (m configMap) edit(_ Change, raw json.RawMessage, text []byte) ([]byte, []jsonOp, error) {

@@ -47,8 +47,8 @@ type kubeForm interface {
 	text(o *kubeObject) ([]byte, error)
 	// revision is that of the flag; text is that of text.
 	revision(text []byte, key string) (Revision, error)
-	// change fills After, Diff, Forward and Inverse of c, and checks it.
-	change(c Change, text []byte, t flagText) (Change, error)
+	// plan is Plan for s, whose Raw is the text.
+	plan(path string, s State, m Mode, w Want) (Change, error)
 	// edit is what raw makes of the text, and the patch that does it.
 	edit(c Change, raw json.RawMessage, text []byte) (after []byte, p []jsonOp, err error)
 }
@@ -102,19 +102,15 @@ func (k *Kubernetes) role() string {
 	return fmt.Sprintf(`it needs a Role in namespace %s with {apiGroups: [%q], resources: [%s], resourceNames: [%s], verbs: [get, patch]}`, k.object.Namespace, group, plural, k.object.Name)
 }
 
-// fail leaves the end of a context as it is: it says nothing about the object.
 func (k *Kubernetes) fail(r Ref, err error) error {
 	if errors.Is(err, errNeedsRole) {
 		err = fmt.Errorf("%w; %s", err, k.role())
 	}
-	if errors.Is(err, context.Canceled) && !errors.Is(err, ErrWrittenUnsure) {
-		return fmt.Errorf("flag %s in %s: %w", r.Key, k.Address(), err)
-	}
-	return failure(r, k.Address(), err)
+	return toldBy(r, k.Address(), err)
 }
 
 func (k *Kubernetes) get(ctx context.Context) (*kubeObject, error) {
-	body, err := k.api.call(ctx, kubeRequest{method: http.MethodGet, path: k.urlPath()})
+	body, err := k.api.send(ctx, http.MethodGet, k.urlPath(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -133,13 +129,13 @@ func (k *Kubernetes) patch(ctx context.Context, o *kubeObject, p []jsonOp, dry b
 	if dry {
 		query += "&dryRun=All"
 	}
-	answer, err := k.api.call(ctx, kubeRequest{http.MethodPatch, k.urlPath() + query, body, !dry})
+	answer, err := k.api.send(ctx, http.MethodPatch, k.urlPath()+query, body)
 	if err != nil {
 		return nil, err
 	}
 	written, err := parseObject(k.form.kind(), answer)
 	if err != nil && !dry {
-		return nil, fmt.Errorf("%w: %w", err, errUnknown)
+		return nil, fmt.Errorf("%w: %w", err, errNoAnswer)
 	}
 	return written, err
 }
@@ -186,8 +182,8 @@ func (k *Kubernetes) read(ctx context.Context, r Ref) (State, *kubeObject, error
 		s.Revision, err = k.form.revision(text, r.Key)
 	}
 	s.Raw, s.Changed = o.raw, o.lastWriter().Time
-	if why := k.writable(o, false); why != nil {
-		s.ReadOnly = failure(r, "", why).What
+	if why, ok := errors.AsType[*Error](toldBy(r, "", k.writable(o, false))); ok {
+		s.ReadOnly = why.What
 	}
 	if err != nil {
 		return s, o, k.fail(r, err)
@@ -197,9 +193,6 @@ func (k *Kubernetes) read(ctx context.Context, r Ref) (State, *kubeObject, error
 
 // Plan implements Switch: the default becomes w.Variant, and the targeting goes.
 func (k *Kubernetes) Plan(s State, m Mode, w Want) (Change, error) {
-	if m != OffVariant {
-		return Change{}, k.fail(s.Ref, fmt.Errorf("%w: mode %s is for files; name a variant that means off", ErrInvalid, m))
-	}
 	o, err := parseObject(k.form.kind(), s.Raw)
 	if err != nil {
 		return Change{}, k.fail(s.Ref, fmt.Errorf("%w: the state was not read here: %w", ErrInvalid, err))
@@ -208,11 +201,8 @@ func (k *Kubernetes) Plan(s State, m Mode, w Want) (Change, error) {
 	if err != nil {
 		return Change{}, k.fail(s.Ref, err)
 	}
-	t, w, err := plannable(k.form.dialect(), s, text, m, w)
-	if err != nil {
-		return Change{}, k.fail(s.Ref, err)
-	}
-	c, err := k.form.change(Change{Ref: s.Ref, Mode: m, Want: w, Path: k.Address(), Base: s.Revision}, text, t)
+	s.Raw = text
+	c, err := k.form.plan(k.Address(), s, m, w)
 	if err != nil {
 		return Change{}, k.fail(s.Ref, err)
 	}
@@ -246,22 +236,22 @@ func (k *Kubernetes) write(ctx context.Context, rc Receipt, raw json.RawMessage)
 		return Receipt{}, k.fail(c.Ref, fmt.Errorf("%w: the change has no case, by which the write could be known again", ErrInvalid))
 	}
 	for try := 1; ; try++ {
-		done, sent, err := k.writeOnce(ctx, rc, raw)
+		done, moved, err := k.writeOnce(ctx, rc, raw)
 		switch {
 		case err == nil:
 			return done, nil
-		case sent && (errors.Is(err, errUnknown) || errors.Is(err, ErrWrittenUnsure)):
+		case errors.Is(err, ErrWrittenUnsure):
 			return k.find(ctx, rc, err)
-		case errors.Is(err, ErrConflict) && sent && try < conflictTries:
+		case moved && try < conflictTries:
 			continue
 		}
 		return Receipt{}, k.fail(c.Ref, err)
 	}
 }
 
-// writeOnce looks, checks and writes. sent says that the object was sent a patch, and not only
-// looked at.
-func (k *Kubernetes) writeOnce(ctx context.Context, rc Receipt, raw json.RawMessage) (_ Receipt, sent bool, err error) {
+// writeOnce looks, checks and writes. It fails with ErrWrittenUnsure where the write may have been
+// made. moved says that the object was written between the look and the write.
+func (k *Kubernetes) writeOnce(ctx context.Context, rc Receipt, raw json.RawMessage) (_ Receipt, moved bool, err error) {
 	c := rc.Change
 	o, text, now, err := k.look(ctx, c.Ref.Key)
 	if err != nil {
@@ -298,7 +288,7 @@ func (k *Kubernetes) writeOnce(ctx context.Context, rc Receipt, raw json.RawMess
 
 	would, err := k.patch(ctx, o, p, true)
 	if err != nil {
-		return rc, true, err
+		return rc, errors.Is(err, ErrConflict), err
 	}
 	if stored, err := k.form.text(would); err != nil || !bytes.Equal(stored, after) {
 		return rc, false, fmt.Errorf("%w: the server would store something else than was planned; an admission webhook or policy changes what is written, or the schema drops some of it", ErrInvalid)
@@ -306,21 +296,24 @@ func (k *Kubernetes) writeOnce(ctx context.Context, rc Receipt, raw json.RawMess
 	if err := ctx.Err(); err != nil {
 		return rc, false, err
 	}
-	if _, err := k.patch(ctx, o, p, false); err != nil {
-		return rc, true, err
+	switch _, err := k.patch(ctx, o, p, false); {
+	case errors.Is(err, errNoAnswer):
+		return rc, false, fmt.Errorf("%w: the answer to the write was lost (%w)", ErrWrittenUnsure, err)
+	case err != nil:
+		return rc, errors.Is(err, ErrConflict), err
 	}
 	// A server, or a proxy before it, may say yes and do nothing.
 	seen, _, now, err := k.look(ctx, c.Ref.Key)
 	switch {
 	case err != nil:
-		return rc, true, fmt.Errorf("%w: it cannot be read again: %w", ErrWrittenUnsure, err)
+		return rc, false, fmt.Errorf("%w: it cannot be read again: %w", ErrWrittenUnsure, err)
 	case now == rc.Before && seen.Metadata.ResourceVersion == o.Metadata.ResourceVersion:
-		return rc, true, fmt.Errorf("%w: the server said yes, and the object is unchanged", ErrWrittenUnsure)
+		return rc, false, fmt.Errorf("%w: the server said yes, and the object is unchanged", ErrWrittenUnsure)
 	case now != rc.After || seen.holds(c.Case) == rc.Restore:
-		return rc, true, fmt.Errorf("%w: the object was overwritten right after the write by %s, revision %s by %s", ErrWrittenUnsure, seen.lastWriter(), rc.After.Short(), now.Short())
+		return rc, false, fmt.Errorf("%w: the object was overwritten right after the write by %s, revision %s by %s", ErrWrittenUnsure, seen.lastWriter(), rc.After.Short(), now.Short())
 	}
 	rc.Written = seen.lastWriter().Time
-	return rc, true, nil
+	return rc, false, nil
 }
 
 // findPause is how long a write whose answer was lost is given before each further look, and
@@ -331,7 +324,7 @@ const (
 	findTries = 4
 )
 
-// find looks for a write of which cause is known only. Nothing is sent again.
+// find looks for a write that cause made unsure. Nothing is sent again.
 func (k *Kubernetes) find(ctx context.Context, rc Receipt, cause error) (Receipt, error) {
 	c := rc.Change
 	ctx = context.WithoutCancel(ctx)
@@ -344,9 +337,6 @@ func (k *Kubernetes) find(ctx context.Context, rc Receipt, cause error) (Receipt
 		if err := k.api.pause(ctx, findPause); err != nil {
 			break
 		}
-	}
-	if !errors.Is(cause, ErrWrittenUnsure) {
-		cause = fmt.Errorf("%w: the answer was lost, and the write cannot be seen: %v", ErrWrittenUnsure, cause) //nolint:errorlint // the write is unsure, whatever else
 	}
 	return rc, k.fail(c.Ref, cause)
 }

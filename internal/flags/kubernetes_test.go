@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -252,6 +253,81 @@ func TestFeatureFlagOffAndBack(t *testing.T) {
 	withoutSecret(t, c, rc, back, evidence)
 }
 
+// The other ways to turn a flag off are those of a file.
+func TestOtherModesInAnObject(t *testing.T) {
+	const ramp = `{"fractional": [["on", 50], ["off", 50]]}`
+	resource := strings.Replace(flagResource, `{"if": [{"==": [{"var": "plan"}, null]}, "on", `+ramp+`]}`, ramp, 1)
+	resource = strings.Replace(resource, `"defaultVariant": "on"`, `"defaultVariant": "off"`, 1)
+	var held map[string]any
+	if err := json.Unmarshal([]byte(configMapObject), &held); err != nil {
+		t.Fatal(err)
+	}
+	file := "flags:\n  newBackoff:\n    state: ENABLED\n    variants: {\"on\": true, \"off\": false}\n    defaultVariant: \"off\"\n    targeting: " + ramp + " # since March\n"
+	held["data"] = map[string]any{"flags.yaml": file}
+
+	// set is flag with one field changed, as a resource has it.
+	set := func(flag map[string]any, field string, value any) string {
+		flag = clone(flag)
+		flag[field] = value
+		return text(flag)
+	}
+	var asRead map[string]any
+	if err := json.Unmarshal([]byte(resource), &asRead); err != nil {
+		t.Fatal(err)
+	}
+	zero := map[string]any{"fractional": []any{[]any{"on", 0}, []any{"off", 100}}}
+	tests := []struct {
+		name   string
+		object string
+		source func(k *fakeKube) *Kubernetes
+		flag   func(k *fakeKube) string
+		mode   Mode
+		want   Want
+		after  string
+	}{
+		{"a ramp in a resource", resource, func(k *fakeKube) *Kubernetes { return k.source(t) }, storedFlag, RampZero, Want{Variant: "off"}, set(flagIn(asRead), "targeting", zero)},
+		{"disabled in a resource", resource, func(k *fakeKube) *Kubernetes { return k.source(t) }, storedFlag, Disable, Want{}, set(flagIn(asRead), "state", "DISABLED")},
+		{"a ramp in a ConfigMap", text(held), func(k *fakeKube) *Kubernetes { return k.configMap(t, "flags.yaml") }, storedFile, RampZero, Want{Variant: "off"}, strings.Replace(file, `[["on", 50], ["off", 50]]`, `[["on",0],["off",100]]`, 1)},
+		{"disabled in a ConfigMap", text(held), func(k *fakeKube) *Kubernetes { return k.configMap(t, "flags.yaml") }, storedFile, Disable, Want{}, strings.Replace(file, "state: ENABLED", `state: "DISABLED"`, 1)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newFakeKube(t, tt.object)
+			s := tt.source(k)
+			was := tt.flag(k)
+			state, err := s.Read(t.Context(), backoff)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.Plan(state, tt.mode, tt.want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Case = "case"
+			rc, err := s.TurnOff(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tt.flag(k); got != tt.after {
+				t.Errorf("stored %s, want %s", got, tt.after)
+			}
+			if _, err := NewObjectProver(s).Prove(t.Context(), kubeQuestion(c), 20*time.Second); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.Plan(must(s.Read(t.Context(), backoff)), tt.mode, tt.want); !errors.Is(err, ErrAlreadyOff) {
+				t.Errorf("planned again: %v, want that it is off", err)
+			}
+			if _, err := s.Restore(t.Context(), rc); err != nil || tt.flag(k) != was {
+				t.Errorf("%v, restored %s, want %s", err, tt.flag(k), was)
+			}
+		})
+	}
+}
+
+func storedFlag(k *fakeKube) string { return text(flagIn(k.object)) }
+
+func storedFile(k *fakeKube) string { return k.object["data"].(map[string]any)["flags.yaml"].(string) }
+
 // The annotation names every flag of the object that is off, and each is taken back for itself.
 func TestTwoFlagsOfOneResourceAreTakenBackInAnyOrder(t *testing.T) {
 	k := newFakeKube(t, strings.Replace(flagResource, `"namespace"`, `"annotations": {"team": "payments"}, "namespace"`, 1))
@@ -367,11 +443,7 @@ func TestRestoreOfAForeignEditIsRefused(t *testing.T) {
 	}
 }
 
-func merge(to, from map[string]any) {
-	for k, v := range clone(from) {
-		to[k] = v
-	}
-}
+func merge(to, from map[string]any) { maps.Copy(to, clone(from)) }
 
 // A proxy, a broken admission chain or a read-only replica may say 200 and store nothing.
 func TestASourceThatLies(t *testing.T) {
@@ -524,10 +596,11 @@ func TestRateLimit(t *testing.T) {
 		times       int
 		want        error
 		waited      time.Duration
+		says        string
 	}{
-		{"a second of patience", "1", 1, nil, time.Second},
-		{"for ever", "1", 1000, ErrRateLimited, 3 * time.Second},
-		{"too long to wait for", "60", 1, ErrRateLimited, 0},
+		{"a second of patience", "1", 1, nil, time.Second, ""},
+		{"for ever", "1", 1000, ErrRateLimited, 3 * time.Second, "1s"},
+		{"too long to wait for", "60", 1, ErrRateLimited, 0, "1m0s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -550,7 +623,7 @@ func TestRateLimit(t *testing.T) {
 			if !errors.Is(err, tt.want) || waited != tt.waited {
 				t.Errorf("%v after %s of waiting, want %v after %s", err, waited, tt.want, tt.waited)
 			}
-			if err != nil && !strings.Contains(err.Error(), "asked again in "+tt.after) && !strings.Contains(err.Error(), "in 1m0s") {
+			if err != nil && !strings.Contains(err.Error(), "try again after "+tt.says) {
 				t.Errorf("the message does not say when: %v", err)
 			}
 		})

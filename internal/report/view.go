@@ -910,8 +910,8 @@ func (r *Report) unruled() []string {
 		if a.Exposure == nil || a.Exposure.Before == nil {
 			out = append(out, fmt.Sprintf("How many requests ran behind %s is not known.", flagName(a)))
 		}
-		if a.Outcome == Verified && a.Viewpoint == "file" {
-			out = append(out, "That the flag is off was read in its file; the application was not asked.")
+		if seen := ownView(a); a.Outcome == Verified && seen != "" {
+			out = append(out, "That the flag is off was read in its "+seen+"; the application was not asked.")
 		}
 	}
 	switch r.Recovery.State {

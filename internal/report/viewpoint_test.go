@@ -12,4 +12,8 @@ func TestVerifiedWords(t *testing.T) {
 			t.Errorf("seen at %s: %q, want %q", viewpoint, got, want)
 		}
 	}
+	disabled := Action{Kind: FlagDisabled, Viewpoint: "kubernetes"}
+	if got, want := verifiedWords(disabled), "verified in the object: it falls back to the code default"; got != want {
+		t.Errorf("disabled: %q, want %q", got, want)
+	}
 }

@@ -278,19 +278,28 @@ func warningText(w string) string {
 // verifiedWords are what may be said of a proved action: driftwatch reading back the file or the
 // object that it wrote is not the application having seen it.
 func verifiedWords(a Action) string {
-	if a.Kind == FlagDisabled {
-		if a.Viewpoint == "file" {
-			return "verified in the file: it falls back to the code default"
-		}
-		return "verified: it falls back to the code default"
+	words := "verified"
+	if a.Kind != FlagDisabled {
+		words = "verified off"
 	}
+	if seen := ownView(a); seen != "" {
+		words += " in the " + seen
+	}
+	if a.Kind == FlagDisabled {
+		words += ": it falls back to the code default"
+	}
+	return words
+}
+
+// ownView names what driftwatch wrote, where that is all that it looked at; else it is "".
+func ownView(a Action) string {
 	switch a.Viewpoint {
 	case "file":
-		return "verified off in the file"
+		return "file"
 	case "kubernetes":
-		return "verified off in the object"
+		return "object"
 	}
-	return "verified off"
+	return ""
 }
 
 func flagName(a Action) string { return cut(printable(string(a.Flag)), maxName) }

@@ -229,7 +229,7 @@ func TestSchemaRefusals(t *testing.T) {
 	}
 	off := read(t, flagResource, "schema")
 	// flagd takes a constant for targeting, the resource does not.
-	rc.Change.Inverse = json.RawMessage(`{"defaultVariant": "on", "targeting": "on"}`)
+	rc.Change.Inverse = json.RawMessage(`{"state": "ENABLED", "defaultVariant": "on", "targeting": "on"}`)
 	_, err = s.Restore(t.Context(), rc)
 	if !errors.Is(err, flags.ErrInvalid) || !strings.Contains(err.Error(), "targeting") || !strings.Contains(err.Error(), "object") {
 		t.Errorf("%v, want the schema's refusal", err)
