@@ -137,7 +137,7 @@ func (a api) call(ctx context.Context, q request) (answer, error) {
 		out := answer{status: resp.StatusCode, header: resp.Header, secret: secret}
 		if out.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1)); err == nil {
 			if len(out.body) > maxAnswer {
-				return out, fmt.Errorf("%w: the answer is longer than %d MiB", ErrInvalid, maxAnswer>>20)
+				return answer{}, fmt.Errorf("%w: %w but one of more than %d MiB", ErrUnreachable, errNoAnswer, maxAnswer>>20)
 			}
 			return out, nil
 		}

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -528,31 +529,85 @@ func TestCRPatchedBackByGitOps(t *testing.T) {
 
 // An answer that is lost leaves two worlds; reading tells which one this is.
 func TestLostAnswer(t *testing.T) {
-	for _, carriedOut := range []bool{true, false} {
+	answers := map[string]func(t *testing.T, w http.ResponseWriter){
+		"timeout": func(_ *testing.T, w http.ResponseWriter) {
+			deny(w, 504, "Timeout", "request did not complete within the allotted timeout")
+		},
+		"hung up":           hangUp,
+		"a sign-in page":    func(_ *testing.T, w http.ResponseWriter) { fmt.Fprint(w, "<html>sign in</html>") },
+		"longer than bound": func(_ *testing.T, w http.ResponseWriter) { endless(w) },
+	}
+	for name, answer := range answers {
+		for _, carriedOut := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, carried out %t", name, carriedOut), func(t *testing.T) {
+				k := newFakeKube(t, flagResource)
+				s := k.source(t)
+				s.api.pause = noPause
+				c := kubePlan(t, s)
+				k.before = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.Method != http.MethodPatch || r.URL.Query().Has("dryRun") {
+						return false
+					}
+					if carriedOut {
+						k.before = nil
+						k.mu.Unlock()
+						k.ServeHTTP(httptest.NewRecorder(), r)
+						k.mu.Lock()
+					}
+					answer(t, w)
+					return true
+				}
+				rc, err := s.TurnOff(t.Context(), c)
+				if carriedOut && err != nil {
+					t.Errorf("it was carried out: %v", err)
+				}
+				if !carriedOut && (!errors.Is(err, ErrWrittenUnsure) || rc.After != c.After) {
+					t.Errorf("it was not carried out: %+v, %v, want it unsure", rc, err)
+				}
+			})
+		}
+		t.Run(name+", to the dry run", func(t *testing.T) {
+			k := newFakeKube(t, flagResource)
+			s := k.source(t)
+			c := kubePlan(t, s)
+			was := text(k.object)
+			k.before = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPatch {
+					answer(t, w)
+				}
+				return r.Method == http.MethodPatch
+			}
+			_, err := s.TurnOff(t.Context(), c)
+			if !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrWrittenUnsure) || text(k.object) != was {
+				t.Errorf("%v, want that nothing was written", err)
+			}
+		})
+	}
+}
+
+// A redirect is no answer, and the token does not go along with it.
+func TestKubernetesRedirect(t *testing.T) {
+	var arrived atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
+	defer elsewhere.Close()
+	for _, method := range []string{http.MethodGet, http.MethodPatch} {
 		k := newFakeKube(t, flagResource)
 		s := k.source(t)
-		s.api.pause = noPause
 		c := kubePlan(t, s)
 		k.before = func(w http.ResponseWriter, r *http.Request) bool {
-			if r.Method != http.MethodPatch || r.URL.Query().Has("dryRun") {
-				return false
+			if r.Method == method {
+				http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 			}
-			if carriedOut {
-				k.before = nil
-				k.mu.Unlock()
-				k.ServeHTTP(httptest.NewRecorder(), r)
-				k.mu.Lock()
-			}
-			deny(w, 504, "Timeout", "request did not complete within the allotted timeout")
-			return true
+			return r.Method == method
 		}
-		rc, err := s.TurnOff(t.Context(), c)
-		if carriedOut && err != nil {
-			t.Errorf("it was carried out: %v", err)
+		_, err := s.TurnOff(t.Context(), c)
+		if !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrWrittenUnsure) || !strings.Contains(err.Error(), strings.TrimPrefix(elsewhere.URL, "http://")) {
+			t.Errorf("%s: %v, want the redirect told", method, err)
 		}
-		if !carriedOut && (!errors.Is(err, ErrWrittenUnsure) || rc.After != c.After) {
-			t.Errorf("it was not carried out: %+v, %v, want it unsure", rc, err)
-		}
+		withoutSecret(t, err.Error())
+	}
+	if n := arrived.Load(); n > 0 {
+		t.Errorf("%d requests followed the redirect", n)
 	}
 }
 

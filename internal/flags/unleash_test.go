@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -160,6 +161,9 @@ func hangUp(t *testing.T, w http.ResponseWriter) {
 	}
 	_ = c.Close()
 }
+
+// endless is an answer that is longer than anybody reads.
+func endless(w http.ResponseWriter) { _, _ = w.Write(bytes.Repeat([]byte(" "), maxAnswer+1)) }
 
 // swallow carries out a request without telling the answer.
 func swallow(r *http.Request, forward http.Handler) { forward.ServeHTTP(httptest.NewRecorder(), r) }

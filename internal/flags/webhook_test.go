@@ -265,6 +265,7 @@ func TestWebhookAnswers(t *testing.T) {
 		{"202", only(202, ""), ErrWrittenUnsure, "will do it later"},
 		{"500", only(500, `{"message": "database is down"}`), ErrWrittenUnsure, "database is down"},
 		{"hung up", func(w http.ResponseWriter, carryOut func()) { carryOut(); hangUp(t, w) }, ErrWrittenUnsure, "no answer came"},
+		{"longer than the bound", func(w http.ResponseWriter, carryOut func()) { carryOut(); endless(w) }, ErrWrittenUnsure, "no answer came but one of more than 8 MiB"},
 		{"409", only(409, ""), ErrConflict, "HTTP 409"},
 		{"412", only(412, ""), ErrConflict, "HTTP 412"},
 		{"401 that repeats the secret", only(401, "who is "+webhookSecret+"?"), ErrForbidden, "who is ***?"},
