@@ -250,10 +250,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := e.Path
-	if e.Ref.Key != "" {
-		s = fmt.Sprintf("flag %s in %s", e.Ref.Key, e.Path)
-	}
+	s := place(e.Ref, e.Path)
 	if e.What == "" {
 		return fmt.Sprintf("%s: %v", s, e.Err)
 	}
@@ -262,17 +259,32 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// failure is err, which begins with one of the sentinels, as an Error about r.
-func failure(r Ref, path string, err error) *Error {
-	sentinel, what := err, ""
+// place is where a flag is, or its source.
+func place(r Ref, path string) string {
+	if r.Key == "" {
+		return path
+	}
+	return fmt.Sprintf("flag %s in %s", r.Key, path)
+}
+
+// kindOf is the first of the sentinels that err wraps, nil for none, and what err says beside it.
+func kindOf(err error) (what string, kind error) {
 	for _, s := range sentinels {
 		if errors.Is(err, s) {
-			sentinel = s
-			what = strings.TrimPrefix(strings.TrimPrefix(err.Error(), s.Error()), ": ")
-			break
+			return strings.TrimPrefix(strings.Replace(err.Error(), s.Error()+": ", "", 1), s.Error()), s
 		}
 	}
-	return &Error{Ref: r, Path: path, What: what, Err: sentinel}
+	return "", nil
+}
+
+// failure is err as an Error about r at path. What wraps no sentinel keeps its kind, and so does
+// an interrupt before anything was written: it says nothing about the source.
+func failure(r Ref, path string, err error) error {
+	what, kind := kindOf(err)
+	if kind == nil || errors.Is(err, context.Canceled) && !errors.Is(kind, ErrWrittenUnsure) {
+		return fmt.Errorf("%s: %w", place(r, path), err)
+	}
+	return &Error{Ref: r, Path: path, What: what, Err: kind}
 }
 
 // A Probe is one evaluation context: attributes by name, targetingKey among them.

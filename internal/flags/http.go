@@ -301,19 +301,3 @@ func (t trail) others() string {
 
 // maxOthers bounds how many foreign changes are told.
 const maxOthers = 3
-
-// toldBy sets err into an Error about a flag at address; what is none of the package's errors,
-// such as the end of a context, keeps its kind.
-func toldBy(r Ref, address string, err error) error {
-	interrupted := errors.Is(err, context.Canceled) && !errors.Is(err, ErrWrittenUnsure)
-	for _, s := range sentinels {
-		if interrupted {
-			break
-		}
-		if errors.Is(err, s) {
-			what := strings.TrimPrefix(strings.Replace(err.Error(), s.Error()+": ", "", 1), s.Error())
-			return &Error{Ref: r, Path: address, What: what, Err: s}
-		}
-	}
-	return fmt.Errorf("flag %s in %s: %w", r.Key, address, err)
-}

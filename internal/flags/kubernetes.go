@@ -106,7 +106,7 @@ func (k *Kubernetes) fail(r Ref, err error) error {
 	if errors.Is(err, errNeedsRole) {
 		err = fmt.Errorf("%w; %s", err, k.role())
 	}
-	return toldBy(r, k.Address(), err)
+	return failure(r, k.Address(), err)
 }
 
 func (k *Kubernetes) get(ctx context.Context) (*kubeObject, error) {
@@ -182,9 +182,7 @@ func (k *Kubernetes) read(ctx context.Context, r Ref) (State, *kubeObject, error
 		s.Revision, err = k.form.revision(text, r.Key)
 	}
 	s.Raw, s.Changed = o.raw, o.lastWriter().Time
-	if why, ok := errors.AsType[*Error](toldBy(r, "", k.writable(o, false))); ok {
-		s.ReadOnly = why.What
-	}
+	s.ReadOnly, _ = kindOf(k.writable(o, false))
 	if err != nil {
 		return s, o, k.fail(r, err)
 	}

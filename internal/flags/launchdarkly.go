@@ -42,7 +42,7 @@ func (l *LaunchDarkly) page(key string) string {
 	return l.api.base + "/" + url.PathEscape(l.project) + "/" + url.PathEscape(l.environment) + "/features/" + url.PathEscape(key)
 }
 
-func (l *LaunchDarkly) fail(r Ref, err error) error { return toldBy(r, l.page(r.Key), err) }
+func (l *LaunchDarkly) fail(r Ref, err error) error { return failure(r, l.page(r.Key), err) }
 
 // A launchDarklyFlag is what the REST API says about a flag.
 type launchDarklyFlag struct {

@@ -178,7 +178,7 @@ func (o *FlagdOverlay) Read(ctx context.Context, r Ref) (State, error) {
 	}
 	s.Revision = o.both(l.base, l.overlay)
 	if absent {
-		s.ReadOnly = o.fail(Ref{}, err).What
+		s.ReadOnly, _ = kindOf(err)
 	} else {
 		s.Changed, s.ReadOnly = o.modified(l.resolved), o.readOnly(l.resolved)
 	}

@@ -1,7 +1,6 @@
 package flags
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -25,7 +24,7 @@ func newTextFile(path string) textFile { return textFile{path, syncFolder} }
 // Path is where the file is.
 func (f textFile) Path() string { return f.path }
 
-func (f textFile) fail(r Ref, err error) *Error { return failure(r, f.path, err) }
+func (f textFile) fail(r Ref, err error) error { return failure(r, f.path, err) }
 
 func revisionOf(text []byte) Revision {
 	sum := sha256.Sum256(text)
@@ -60,10 +59,8 @@ func (f textFile) modified(resolved string) time.Time {
 
 // readOnly is why the file cannot be written, "" where it can.
 func (f textFile) readOnly(resolved string) string {
-	if err := f.writable(resolved); err != nil {
-		return f.fail(Ref{}, err).What
-	}
-	return ""
+	why, _ := kindOf(f.writable(resolved))
+	return why
 }
 
 // An edit makes the new text of a file from the one that is there, or says that there is
@@ -103,8 +100,7 @@ func conflict(expected, found Revision) error {
 	return fmt.Errorf("%w: expected revision %s, found %s; nothing was overwritten", ErrConflict, expected.Short(), found.Short())
 }
 
-// ended is the end of a write: there is a receipt whenever the file was written, certain or
-// not. The end of a context stays as it is: it says nothing about the file.
+// ended is the end of a write: there is a receipt whenever the file was written, certain or not.
 func (f textFile) ended(rc Receipt, err error) (Receipt, error) {
 	r := rc.Change.Ref
 	switch {
@@ -112,8 +108,6 @@ func (f textFile) ended(rc Receipt, err error) (Receipt, error) {
 		return rc, nil
 	case errors.Is(err, ErrWrittenUnsure):
 		return rc, f.fail(r, err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return Receipt{}, fmt.Errorf("flag %s in %s: %w", r.Key, f.path, err)
 	}
 	return Receipt{}, f.fail(r, err)
 }

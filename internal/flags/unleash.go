@@ -48,7 +48,7 @@ func (u *Unleash) switchPath(key string) string {
 }
 
 func (u *Unleash) fail(r Ref, err error) error {
-	return toldBy(r, u.api.base+u.switchPath(r.Key), err)
+	return failure(r, u.api.base+u.switchPath(r.Key), err)
 }
 
 // An unleashFeature is what the admin API says about a flag.

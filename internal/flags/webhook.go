@@ -59,7 +59,7 @@ func (w *Webhook) sign(r *http.Request, body []byte, secret string) {
 	r.Header.Set(signatureHeader, "sha256="+hex.EncodeToString(mac.Sum(nil)))
 }
 
-func (w *Webhook) fail(r Ref, err error) error { return toldBy(r, w.hook.base, err) }
+func (w *Webhook) fail(r Ref, err error) error { return failure(r, w.hook.base, err) }
 
 // A webhookState is what the address of the state answers about one flag.
 type webhookState struct {
