@@ -44,15 +44,23 @@ type Write struct {
 	Unsure  error     // what failed after the write, which stands; nil = nothing did
 }
 
-// TurnOff writes the change that turns a flag off for everybody, in the way of the rule. key names the action in the
-// journal, where it can stand only once. The error wraps one of the flags package where the
-// source refused, and is a *journal.LimitError where the limits do; nothing is written then. Write holds the intent as soon as there is one.
-func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.State, off rule.Off, key journal.Key, by string) (Write, error) {
+// change is what turns a flag off for everybody, in the way of the rule. The source notes it as the
+// action that key names.
+func change(source flags.Switch, state flags.State, off rule.Off, key journal.Key) (flags.Change, error) {
 	c, err := source.Plan(state, flags.ModeOf(off), flags.Want{Variant: off.Variant})
+	c.Case = key.Case()
+	return c, err
+}
+
+// TurnOff writes the change that turns a flag off for everybody, in the way of the rule. key
+// names the action in the journal, where it can stand only once. The error wraps one of the flags
+// package where the source refused, and is a *journal.LimitError where the limits do; nothing is
+// written then. Write holds the intent as soon as there is one.
+func (h Hand) TurnOff(ctx context.Context, source flags.Switch, state flags.State, off rule.Off, key journal.Key, by string) (Write, error) {
+	c, err := change(source, state, off, key)
 	if err != nil {
 		return Write{}, err
 	}
-	c.Case = key.Case()
 	return h.write(ctx, source, state, c, key, by)
 }
 

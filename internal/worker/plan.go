@@ -25,11 +25,10 @@ type Approval struct {
 // Plan is the change that turns a flag off, as a plan that a person may approve. Nothing is
 // written. The error wraps one of the flags package.
 func (h Hand) Plan(source flags.Switch, state flags.State, off rule.Off, key journal.Key, by, reason string, valid time.Duration) (flags.Plan, error) {
-	c, err := source.Plan(state, flags.ModeOf(off), flags.Want{Variant: off.Variant})
+	c, err := change(source, state, off, key)
 	if err != nil {
 		return flags.Plan{}, err
 	}
-	c.Case = key.Case()
 	now := h.Clock().UTC()
 	return flags.Plan{Rule: key.Rule, UpgradeID: key.UpgradeID, Made: now, ValidUntil: now.Add(valid), By: by, Reason: reason, Change: c}, nil
 }
