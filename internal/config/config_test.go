@@ -67,7 +67,8 @@ func TestExample(t *testing.T) {
 		Approval:    Approval{Plans: "plans", Valid: time.Hour},
 		Limits: Limits{
 			1, 3, 6 * time.Hour, "/run/driftwatch/stop",
-			[]string{"critical", "permanent", "kill_switch", "entitlement", "type=kill-switch", "type=permission"}, 7 * 24 * time.Hour,
+			[]string{"critical", "permanent", "kill_switch", "entitlement", "type=kill-switch", "type=permission"},
+			7 * 24 * time.Hour,
 		},
 		Links: Links{"https://prometheus.example.com", "https://grafana.example.com/g"},
 		Web:   Web{Listen: "127.0.0.1:9465"},

@@ -50,7 +50,7 @@ func TestServerErrors(t *testing.T) {
 		{"token as a variable's name", "flag_sources: {a: {unleash: {url: 'http://h', token_env: '*:*.geheim'}}}\n", `c.yaml:1:47: token_env is no name of an environment variable; write its name; the secret itself does not belong here`},
 		{"two tokens", "flag_sources: {a: {unleash: {url: 'http://h', token_env: A, token_file: b}}}\n", `c.yaml:1:47: two places for one secret; keep one of them`},
 		{"password in the address", "flag_sources: {a: {unleash: {url: 'http://me:geheim@h', token_env: T}}}\n", `c.yaml:1:30: url is an address that holds a user or password; write it like http://localhost:9090; credentials belong into files named under http`},
-		{"unknown field", "flag_sources: {a: {unleash: {url: 'http://h', token_env: T, enviroment: x}}}\n", `c.yaml:1:61: unknown field "enviroment"; did you mean "environment"? known: url, project, environment, token_file, token_env`},
+		{"unknown field", "flag_sources: {a: {unleash: {url: 'http://h', token_env: T, environmenz: x}}}\n", `c.yaml:1:61: unknown field "environmenz"; did you mean "environment"? known: url, project, environment, token_file, token_env`},
 		{"two kinds", "flag_sources: {a: {flagd_file: {path: f.json}, unleash: {url: 'http://h', token_env: T}}}\n", `c.yaml:1:48: two kinds of flag source under one name; give each a name of its own`},
 		{"launchdarkly without a project", "flag_sources: {a: {launchdarkly: {environment: e, token_env: T}}}\n", `c.yaml:1:34: launchdarkly.project is missing; write the project's key: project: default`},
 		{"approvals", "flag_sources: {a: {launchdarkly: {project: p, environment: e, token_env: T, approvals: please}}}\n", `c.yaml:1:88: approvals "please" is not one of refuse, request; known: refuse, request`},

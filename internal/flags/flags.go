@@ -235,9 +235,9 @@ var (
 )
 
 // sentinels is all of the above, those that beat others first: a failure after the write wraps
-// what failed, and so does one to reach the server.
+// what failed, and so do one to ask for an approval and one to reach the server.
 var sentinels = []error{
-	ErrWrittenUnsure, ErrConflict, ErrLocked, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrApprovalRequired, ErrRateLimited, ErrForbidden,
+	ErrWrittenUnsure, ErrApprovalRequired, ErrConflict, ErrLocked, ErrAlreadyOff, ErrNotFound, ErrReadOnly, ErrRateLimited, ErrForbidden,
 	ErrFull, ErrInvalid, ErrAmbiguousEdit, ErrManagedElsewhere, ErrUnreachable,
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -121,9 +122,7 @@ func (a api) call(ctx context.Context, q request) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("%w: %w", ErrInvalid, withoutURL(err))
 	}
-	for name, values := range q.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, q.header)
 	r.Header.Set("User-Agent", "driftwatch")
 	if len(q.body) > 0 && r.Header.Get("Content-Type") == "" {
 		r.Header.Set("Content-Type", "application/json")

@@ -348,7 +348,7 @@ func (l *LaunchDarkly) approval(ctx context.Context, key string, on bool, note s
 		err = errors.New(ans.said())
 	}
 	if err != nil {
-		return fmt.Errorf("%w: make the request at %s; making it failed: %s", ErrApprovalRequired, l.page(key), err)
+		return fmt.Errorf("%w: make the request at %s; making it failed: %w", ErrApprovalRequired, l.page(key), err)
 	}
 	var made struct {
 		ID string `json:"_id"`

@@ -22,6 +22,7 @@ type fakeLaunchDarkly struct {
 	rules    string
 	audit    []map[string]any // newest first
 	requests []string         // approval requests
+	refuse   int              // status with which they are refused, 0 = they are not
 
 	// write answers a semantic patch in place of carrying it out, if it returns true.
 	write func(w http.ResponseWriter, carryOut func()) bool
@@ -70,6 +71,10 @@ func (f *fakeLaunchDarkly) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/api/v2/projects/shop/flags/new-retry/environments/production/approval-requests" && r.Method == http.MethodPost:
 		body, _ := io.ReadAll(r.Body)
 		f.requests = append(f.requests, string(body))
+		if f.refuse != 0 {
+			answer(f.refuse, map[string]string{"message": "no such luck"})
+			return
+		}
 		answer(201, map[string]any{"_id": "request-7", "status": "pending"})
 	case path != "/api/v2/flags/shop/new-retry":
 		answer(404, map[string]string{"code": "not_found", "message": "Unknown flag key"})
@@ -274,6 +279,11 @@ func TestLaunchDarklyApprovalRequested(t *testing.T) {
 	wantError(t, err, ErrApprovalRequired, "request request-7 was made", "/shop/production/features/new-retry")
 	if len(f.requests) != 1 || !strings.Contains(f.requests[0], `"kind":"turnFlagOff"`) || !strings.Contains(f.requests[0], c.Case) {
 		t.Errorf("requests %v", f.requests)
+	}
+	// That the request is refused is told, and that an approval is needed stays the kind.
+	for _, f.refuse = range []int{403, 404, 409, 503} {
+		_, err := l.TurnOff(t.Context(), c)
+		wantError(t, err, ErrApprovalRequired, "making it failed", fmt.Sprintf("HTTP %d: no such luck", f.refuse))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 )
 
 // Files are where the file below and the overlay are.
@@ -49,9 +50,7 @@ func (o *FlagdOverlay) served(base, overlay []byte) (string, error) {
 	if all == nil {
 		all = map[string]json.RawMessage{}
 	}
-	for key, entry := range over {
-		all[key] = entry
-	}
+	maps.Copy(all, over)
 	if doc["flags"], err = plain(all); err != nil {
 		return "", err
 	}

@@ -390,8 +390,8 @@ func (u *Unleash) Settle(ctx context.Context, c Change, restore bool) (Settlemen
 
 // first is the place of the oldest note of ours, -1 if there is none.
 func (t trail) first() int {
-	for i := len(t) - 1; i >= 0; i-- {
-		if t[i].ours {
+	for i, n := range slices.Backward(t) {
+		if n.ours {
 			return i
 		}
 	}

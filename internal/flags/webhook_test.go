@@ -68,7 +68,7 @@ func exampleReceiver(t *testing.T) string {
 		<-exited
 	})
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if c, err := net.DialTimeout("tcp", address, time.Second); err == nil {
+		if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address); err == nil {
 			_ = c.Close()
 			return "http://" + address + "/driftwatch"
 		}

@@ -181,7 +181,7 @@ func TestBuildOnce(t *testing.T) {
 func TestProcessDiesWithUs(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("LIVETEST_CHILD") != "" {
-		p, err := startProcess(os.Stdout, exec.Command("sleep", "60"))
+		p, err := startProcess(os.Stdout, exec.CommandContext(t.Context(), "sleep", "60"))
 		if err != nil {
 			t.Fatal(err)
 		}

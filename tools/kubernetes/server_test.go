@@ -152,8 +152,12 @@ func startAndWait(ctx context.Context, cmd *exec.Cmd, address, log string) (func
 	if err := cmd.Start(); err != nil {
 		return nil, "", err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	var err error
+	go func() {
+		defer close(ended)
+		err = cmd.Wait()
+	}()
 	stop := func() {
 		_ = cmd.Process.Kill()
 		<-ended
@@ -164,7 +168,7 @@ func startAndWait(ctx context.Context, cmd *exec.Cmd, address, log string) (func
 			return stop, address, nil
 		}
 		select {
-		case err := <-ended:
+		case <-ended:
 			text, _ := os.ReadFile(log)
 			return nil, "", fmt.Errorf("etcd ended: %w\n%s", err, text)
 		case <-late:
