@@ -212,53 +212,60 @@ type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func (j *Journal) intents(ctx context.Context, q queryer, where string, args ...any) ([]Intent, error) {
-	rows, err := q.QueryContext(ctx, "SELECT id, rule, upgrade_id, source, flag, kind, at_ns, change, by, sum FROM intent "+where, args...)
+// each calls row for every row of a query, until it fails.
+func each(ctx context.Context, q queryer, row func(scan func(into ...any) error) error, query string, args ...any) error {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rows.Close() }()
-	var out []Intent
 	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (j *Journal) intents(ctx context.Context, q queryer, where string, args ...any) ([]Intent, error) {
+	var out []Intent
+	err := each(ctx, q, func(scan func(...any) error) error {
 		var in Intent
 		var at int64
 		var sum []byte
-		if err := rows.Scan(&in.ID, &in.Rule, &in.UpgradeID, &in.Source, &in.Flag, &in.Kind, &at, &in.Change, &in.By, &sum); err != nil {
-			return nil, err
+		if err := scan(&in.ID, &in.Rule, &in.UpgradeID, &in.Source, &in.Flag, &in.Kind, &at, &in.Change, &in.By, &sum); err != nil {
+			return err
 		}
 		in.At = time.Unix(0, at).UTC()
 		if !bytes.Equal(sum, in.sum()) {
-			return nil, j.damaged("read intents", fmt.Errorf("intent %d is not what was stored", in.ID))
+			return j.damaged("read intents", fmt.Errorf("intent %d is not what was stored", in.ID))
 		}
 		out = append(out, in)
-	}
-	return out, rows.Err()
+		return nil
+	}, "SELECT id, rule, upgrade_id, source, flag, kind, at_ns, change, by, sum FROM intent "+where, args...)
+	return out, err
 }
 
 // outcomes are those that where chooses, by their intent, in the order in which they were
 // appended.
 func (j *Journal) outcomes(ctx context.Context, q queryer, where string, args ...any) (map[int64][]Outcome, error) {
-	rows, err := q.QueryContext(ctx, `SELECT id, intent, at_ns, outcome, reason, revision_before, revision_after, receipt, evidence, sum
-		FROM outcome `+where+" ORDER BY id", args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
 	out := map[int64][]Outcome{}
-	for rows.Next() {
+	err := each(ctx, q, func(scan func(...any) error) error {
 		var o Outcome
 		var id, intent, at int64
 		var sum []byte
-		if err := rows.Scan(&id, &intent, &at, &o.Outcome, &o.Reason, &o.RevisionBefore, &o.RevisionAfter, &o.Receipt, &o.Evidence, &sum); err != nil {
-			return nil, err
+		if err := scan(&id, &intent, &at, &o.Outcome, &o.Reason, &o.RevisionBefore, &o.RevisionAfter, &o.Receipt, &o.Evidence, &sum); err != nil {
+			return err
 		}
 		o.At = time.Unix(0, at).UTC()
 		if !bytes.Equal(sum, o.sum(id, intent)) {
-			return nil, j.damaged("read outcomes", fmt.Errorf("outcome %d of action %d is not what was stored", id, intent))
+			return j.damaged("read outcomes", fmt.Errorf("outcome %d of action %d is not what was stored", id, intent))
 		}
 		out[intent] = append(out[intent], o)
-	}
-	return out, rows.Err()
+		return nil
+	}, `SELECT id, intent, at_ns, outcome, reason, revision_before, revision_after, receipt, evidence, sum
+		FROM outcome `+where+" ORDER BY id", args...)
+	return out, err
 }
 
 // A Recovery is how the numbers stood after an action, at one time.
@@ -291,24 +298,20 @@ func (j *Journal) Recoveries(ctx context.Context, upgradeID string) ([]Recovery,
 	const op = "read recovery"
 	ctx, cancel := j.within(ctx)
 	defer cancel()
-	rows, err := j.db.QueryContext(ctx, "SELECT upgrade_id, state, at_ns, body, sum FROM recovery WHERE upgrade_id || '' = $1 ORDER BY id", upgradeID) // past the index, as actions
-	if err != nil {
-		return nil, j.fault(op, err)
-	}
-	defer func() { _ = rows.Close() }()
 	var out []Recovery
-	for rows.Next() {
+	err := each(ctx, j.db, func(scan func(...any) error) error {
 		var r Recovery
 		var at int64
 		var sum []byte
-		if err := rows.Scan(&r.UpgradeID, &r.State, &at, &r.Body, &sum); err != nil {
-			return nil, j.fault(op, err)
+		if err := scan(&r.UpgradeID, &r.State, &at, &r.Body, &sum); err != nil {
+			return err
 		}
 		r.At = time.Unix(0, at).UTC()
 		if !bytes.Equal(sum, r.sum()) {
-			return nil, j.damaged(op, fmt.Errorf("a recovery state of %s is not what was stored", upgradeID))
+			return j.damaged(op, fmt.Errorf("a recovery state of %s is not what was stored", upgradeID))
 		}
 		out = append(out, r)
-	}
-	return out, j.fault(op, rows.Err())
+		return nil
+	}, "SELECT upgrade_id, state, at_ns, body, sum FROM recovery WHERE upgrade_id || '' = $1 ORDER BY id", upgradeID) // past the index, as actions
+	return out, j.fault(op, err)
 }

@@ -77,30 +77,26 @@ func (j *Journal) Feedbacks(ctx context.Context, f FeedbackFilter) ([]Feedback, 
 	const op = "read feedback"
 	ctx, cancel := j.within(ctx)
 	defer cancel()
-	rows, err := j.db.QueryContext(ctx, `SELECT id, report_id, upgrade_id, service, kind, text, by, at_ns, sum FROM feedback
-		WHERE (report_id = $1 OR $1 = '') AND (upgrade_id = $2 OR $2 = '') AND (service = $3 OR $3 = '') AND at_ns >= $4 ORDER BY id`,
-		f.ReportID, f.UpgradeID, f.Service, since(f.Since))
-	if err != nil {
-		return nil, j.fault(op, err)
-	}
-	defer func() { _ = rows.Close() }()
 	var out []Feedback
 	var damaged error
-	for rows.Next() {
+	err := each(ctx, j.db, func(scan func(...any) error) error {
 		var f Feedback
 		var id, at int64
 		var sum []byte
-		if err := rows.Scan(&id, &f.ReportID, &f.UpgradeID, &f.Service, &f.Kind, &f.Text, &f.By, &at, &sum); err != nil {
-			return nil, j.fault(op, err)
+		if err := scan(&id, &f.ReportID, &f.UpgradeID, &f.Service, &f.Kind, &f.Text, &f.By, &at, &sum); err != nil {
+			return err
 		}
 		f.At = time.Unix(0, at).UTC()
 		if !bytes.Equal(sum, f.sum(id)) {
 			damaged = j.damaged(op, fmt.Errorf("feedback %d is not what was stored", id))
-			continue
+			return nil
 		}
 		out = append(out, f)
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	}, `SELECT id, report_id, upgrade_id, service, kind, text, by, at_ns, sum FROM feedback
+		WHERE (report_id = $1 OR $1 = '') AND (upgrade_id = $2 OR $2 = '') AND (service = $3 OR $3 = '') AND at_ns >= $4 ORDER BY id`,
+		f.ReportID, f.UpgradeID, f.Service, since(f.Since))
+	if err != nil {
 		return out, j.fault(op, err)
 	}
 	return out, damaged

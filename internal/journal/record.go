@@ -155,20 +155,12 @@ func nearest(id string, ids []string) []string {
 
 // recordIDs are the ids of all records, newest first.
 func (j *Journal) recordIDs(ctx context.Context) ([]string, error) {
-	rows, err := j.db.QueryContext(ctx, "SELECT id FROM record ORDER BY now_ns DESC, seq DESC")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
 	var ids []string
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	err := each(ctx, j.db, func(scan func(...any) error) error {
+		ids = append(ids, "")
+		return scan(&ids[len(ids)-1])
+	}, "SELECT id FROM record ORDER BY now_ns DESC, seq DESC")
+	return ids, err
 }
 
 // A RecordFilter chooses records; its zero value chooses all.
@@ -208,23 +200,19 @@ func (j *Journal) Records(ctx context.Context, f RecordFilter) ([]Record, error)
 	if f.Limit > 0 {
 		limit = int64(f.Limit)
 	}
-	rows, err := j.db.QueryContext(ctx, `SELECT seq, id, upgrade_id, service, rule_path, now_ns, verdict, exit_code FROM record
-		WHERE (service = $1 OR $1 = '') AND (upgrade_id = $2 OR $2 = '') AND (verdict = $3 OR $3 = '')
-		AND now_ns >= $4 AND now_ns < $5 AND (now_ns < $6 OR (now_ns = $6 AND seq < $7))
-		ORDER BY now_ns DESC, seq DESC LIMIT $8`, f.Service, f.UpgradeID, f.Verdict, since(f.Since), until, now, seq, limit)
-	if err != nil {
-		return nil, j.fault(op, err)
-	}
-	defer func() { _ = rows.Close() }()
 	var out []Record
-	for rows.Next() {
+	err := each(ctx, j.db, func(scan func(...any) error) error {
 		var r Record
 		var now int64
-		if err := rows.Scan(&r.Seq, &r.ID, &r.UpgradeID, &r.Service, &r.RulePath, &now, &r.Verdict, &r.ExitCode); err != nil {
-			return nil, j.fault(op, err)
+		if err := scan(&r.Seq, &r.ID, &r.UpgradeID, &r.Service, &r.RulePath, &now, &r.Verdict, &r.ExitCode); err != nil {
+			return err
 		}
 		r.Now = time.Unix(0, now).UTC()
 		out = append(out, r)
-	}
-	return out, j.fault(op, rows.Err())
+		return nil
+	}, `SELECT seq, id, upgrade_id, service, rule_path, now_ns, verdict, exit_code FROM record
+		WHERE (service = $1 OR $1 = '') AND (upgrade_id = $2 OR $2 = '') AND (verdict = $3 OR $3 = '')
+		AND now_ns >= $4 AND now_ns < $5 AND (now_ns < $6 OR (now_ns = $6 AND seq < $7))
+		ORDER BY now_ns DESC, seq DESC LIMIT $8`, f.Service, f.UpgradeID, f.Verdict, since(f.Since), until, now, seq, limit)
+	return out, j.fault(op, err)
 }
