@@ -182,6 +182,36 @@ func settleText(s State, c Change, restore bool) Settlement {
 	return out
 }
 
+// edited is the flag of c in a text after an edit. It fails where the edit changes what other
+// names, of both texts decoded, or does not turn the flag off.
+func edited(d dialect, name string, c Change, before, after []byte, other func(was, is any) []string) (flagText, error) {
+	var decoded [2]any
+	for i, text := range [][]byte{before, after} {
+		s, err := toJSON(name, text)
+		if err != nil {
+			return flagText{}, fmt.Errorf("%w: the edited text cannot be read: %w", ErrAmbiguousEdit, err)
+		}
+		if decoded[i], err = decodeJSON([]byte(s)); err != nil {
+			return flagText{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	if paths := other(decoded[0], decoded[1]); len(paths) > 0 {
+		return flagText{}, fmt.Errorf("%w: the edit would change %s too", ErrAmbiguousEdit, strings.Join(paths, ", "))
+	}
+	t, err := d.locate(after, c.Ref.Key)
+	if err != nil {
+		return t, err
+	}
+	if t.refused != nil {
+		return t, t.refused
+	}
+	var now State
+	if t.describe(&now); !now.Off(c.Want.Variant) || c.Mode == OffVariant && now.Targeting {
+		return t, fmt.Errorf("%w: the edit would not turn it off", ErrAmbiguousEdit)
+	}
+	return t, nil
+}
+
 // A flagdText is a text of flag definitions as flagd reads it, JSON or YAML by the extension of
 // its name.
 type flagdText struct{ name string }
@@ -207,26 +237,9 @@ const randomUsers = 100
 
 // check allows what the mode is about to differ, and asks flagd's own evaluator.
 func (d flagdText) check(c Change, before, after []byte) error {
-	var decoded [2]any
-	for i, text := range [][]byte{before, after} {
-		s, err := toJSON(d.name, text)
-		if err != nil {
-			return fmt.Errorf("%w: the edited text cannot be read: %w", ErrAmbiguousEdit, err)
-		}
-		if decoded[i], err = decodeJSON([]byte(s)); err != nil {
-			return fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-	}
-	if paths := unplanned(c.Ref.Key, c.Mode, decoded[0], decoded[1]); len(paths) > 0 {
-		return fmt.Errorf("%w: the edit would change %s too", ErrAmbiguousEdit, strings.Join(paths, ", "))
-	}
-	t, err := d.locate(after, c.Ref.Key)
+	t, err := edited(d, d.name, c, before, after, func(was, is any) []string { return unplanned(c.Ref.Key, c.Mode, was, is) })
 	if err != nil {
 		return err
-	}
-	var now State
-	if t.describe(&now); !now.Off(c.Want.Variant) || c.Mode == OffVariant && now.Targeting {
-		return fmt.Errorf("%w: the edit would not turn it off", ErrAmbiguousEdit)
 	}
 	set, err := loadFlagd(d.name, after)
 	if err != nil {

@@ -80,24 +80,14 @@ func (g *GoffFile) told(ctx context.Context, rc Receipt, err error) (Receipt, er
 
 // refresh makes the relay proxy read its files. It may be repeated.
 func (g *GoffFile) refresh(ctx context.Context) error {
-	a, err := g.proxy.call(ctx, request{method: http.MethodPost, path: "/admin/v1/retriever/refresh"})
-	if err != nil {
-		return err
-	}
-	if err := a.refusal(); err != nil {
-		return err
-	}
-	if a.status/100 == 5 {
-		return fmt.Errorf("%w: %s", ErrUnreachable, a.said())
-	}
 	var done struct {
 		Refreshed bool `json:"refreshed"`
 	}
-	if err := a.decode(&done); err != nil {
+	if err := g.proxy.ask(ctx, request{method: http.MethodPost, path: "/admin/v1/retriever/refresh"}, &done); err != nil {
 		return err
 	}
 	if !done.Refreshed {
-		return fmt.Errorf("%w: it answered HTTP %d without \"refreshed\": true", ErrInvalid, a.status)
+		return fmt.Errorf("%w: it answered without \"refreshed\": true", ErrInvalid)
 	}
 	return nil
 }

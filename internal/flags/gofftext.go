@@ -369,33 +369,11 @@ func (f goffFlag) spliceYAML(t *flagText, text []byte, key string) error {
 
 // check allows the default rule and the targeting of the flag to differ.
 func (d goffText) check(c Change, before, after []byte) error {
-	var decoded [2]any
-	for i, text := range [][]byte{before, after} {
-		s, err := toJSON(d.name, text)
-		if err != nil {
-			return fmt.Errorf("%w: the edited text cannot be read: %w", ErrAmbiguousEdit, err)
-		}
-		if decoded[i], err = decodeJSON([]byte(s)); err != nil {
-			return fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-	}
 	flag := "/" + pointer(c.Ref.Key)
-	other := slices.DeleteFunc(differences(nil, "", decoded[0], decoded[1]), func(p string) bool {
-		return p == flag+"/targeting" || p == flag+"/defaultRule" || strings.HasPrefix(p, flag+"/defaultRule/")
+	_, err := edited(d, d.name, c, before, after, func(was, is any) []string {
+		return slices.DeleteFunc(differences(nil, "", was, is), func(p string) bool {
+			return p == flag+"/targeting" || p == flag+"/defaultRule" || strings.HasPrefix(p, flag+"/defaultRule/")
+		})
 	})
-	if len(other) > 0 {
-		return fmt.Errorf("%w: the edit would change %s too", ErrAmbiguousEdit, strings.Join(other, ", "))
-	}
-	t, err := d.locate(after, c.Ref.Key)
-	if err != nil {
-		return err
-	}
-	if t.refused != nil {
-		return t.refused
-	}
-	var now State
-	if t.describe(&now); !now.Off(c.Want.Variant) || now.Targeting {
-		return fmt.Errorf("%w: the edit would not turn it off", ErrAmbiguousEdit)
-	}
-	return nil
+	return err
 }

@@ -159,9 +159,14 @@ func withoutURL(err error) error {
 	return err
 }
 
-// get is a call that only reads: whatever is not 200 is one of the package's errors.
+// get is a call that only reads.
 func (a api) get(ctx context.Context, path string, header http.Header, into any) error {
-	ans, err := a.call(ctx, request{method: http.MethodGet, path: path, header: header})
+	return a.ask(ctx, request{method: http.MethodGet, path: path, header: header}, into)
+}
+
+// ask is a call that may be repeated: whatever is not 2xx is one of the package's errors.
+func (a api) ask(ctx context.Context, q request, into any) error {
+	ans, err := a.call(ctx, q)
 	if err != nil {
 		return err
 	}
