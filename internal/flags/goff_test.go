@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -496,22 +495,9 @@ func (w *writer) goffMembersOf(yaml bool) [][2]string {
 }
 
 func (w *writer) goffJSON(keys []string) string {
-	gap := func() string { return w.pick("", " ", "\n  ", "\t", "\r\n") }
-	w.WriteString(gap() + "{")
-	for i, k := range keys {
-		if i > 0 {
-			w.WriteString("," + gap())
-		}
-		w.WriteString(w.quoted(k, false) + gap() + ":" + gap() + "{")
-		for j, m := range w.goffMembersOf(false) {
-			if j > 0 {
-				w.WriteString(gap() + ",")
-			}
-			w.WriteString(gap() + w.quoted(m[0], false) + gap() + ":" + gap() + m[1])
-		}
-		w.WriteString(gap() + "}")
-	}
-	w.WriteString(gap() + "}" + gap())
+	w.WriteString(w.gap() + "{")
+	w.jsonFlags(keys, w.goffMembersOf)
+	w.WriteString(w.gap() + "}" + w.gap())
 	return w.String()
 }
 
@@ -540,57 +526,17 @@ func (w *writer) goffYAML(keys []string) string {
 	return w.String()
 }
 
-// Most random files can be planned on; what is planned changes only the two members of the flag
-// and can be taken back.
+// What is planned on random files changes only the two members of the flag.
 func TestGoffRandomFiles(t *testing.T) {
-	const seed, n = 20261127, 300
-	for _, name := range []string{"f.json", "f.yaml"} {
-		t.Run(name, func(t *testing.T) {
-			outcomes := map[string]int{}
-			for i := range uint64(n) {
-				w := &writer{Rand: rand.New(rand.NewPCG(seed, i))}
-				keys := []string{"a", "b.c", "größe", "x y"}
-				w.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-				keys = keys[:1+w.IntN(4)]
-				text := ""
-				if name == "f.json" {
-					text = w.goffJSON(keys)
-				} else {
-					text = w.goffYAML(keys)
-				}
-				key := keys[w.IntN(len(keys))]
-				g := NewGoffFile(name, "", Secret{}, http.DefaultClient)
-				c, err := g.Plan(State{Ref: Ref{"p", key}, Raw: []byte(text)}, OffVariant, Want{Variant: "off"})
-				switch {
-				case errors.Is(err, ErrAlreadyOff):
-					outcomes["off"]++
-					continue
-				case err != nil:
-					outcomes["refused"]++
-					if outcomes["refused"] > n/20 {
-						t.Fatalf("seed %d, %d: too many are refused: %v\n%s", seed, i, err, text)
-					}
-					continue
-				}
-				outcomes["planned"]++
-				after, err := forward(t, c).Apply([]byte(text))
-				if err != nil {
-					t.Fatal(err)
-				}
-				checkGoffOnlyPlanned(t, name, key, text, string(after))
-				if back, err := splices(t, c.Inverse).Apply(after); err != nil || string(back) != text {
-					t.Fatalf("seed %d, %d: taken back: %v\n%s", seed, i, err, text)
-				}
-				for _, word := range []string{"# head", "# about", "# end"} {
-					if strings.Count(text, word) != strings.Count(string(after), word) {
-						t.Fatalf("seed %d, %d: lost %q:\n%s\nis now\n%s", seed, i, word, text, after)
-					}
-				}
-			}
-			if outcomes["planned"] < n*2/3 {
-				t.Errorf("outcomes %v: fewer than two of three could be planned", outcomes)
-			}
-			t.Logf("outcomes of %d files: %v", n, outcomes)
-		})
-	}
+	const n = 300
+	randomFiles{
+		seed: 20261127, n: n, least: n * 2 / 3, most: n / 20, splices: 4,
+		write: map[string]func(*writer, []string) string{".json": (*writer).goffJSON, ".yaml": (*writer).goffYAML},
+		plan: func(name string, s State) (Change, error) {
+			return NewGoffFile(name, "", Secret{}, http.DefaultClient).Plan(s, OffVariant, Want{Variant: "off"})
+		},
+		refused: func(error) bool { return true },
+		check:   checkGoffOnlyPlanned,
+		words:   []string{"# head", "# about", "# end"},
+	}.run(t)
 }

@@ -178,19 +178,9 @@ func (k *fakeKube) configMap(t *testing.T, key string) *Kubernetes {
 
 var backoff = Ref{"production", "newBackoff"}
 
-// planned reads the flag and plans to turn it off.
 func kubePlan(t *testing.T, s Switch) Change {
 	t.Helper()
-	state, err := s.Read(t.Context(), backoff)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := s.Plan(state, OffVariant, Want{Variant: "off"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Case = "2026-11-02T10:00:00Z-checkout-1a2b/newBackoff"
-	return c
+	return plannedBy(t, s, backoff, OffVariant, "off")
 }
 
 func kubeQuestion(c Change) Question {
@@ -278,33 +268,25 @@ func TestOtherModesInAnObject(t *testing.T) {
 	}
 	zero := map[string]any{"fractional": []any{[]any{"on", 0}, []any{"off", 100}}}
 	tests := []struct {
-		name   string
-		object string
-		source func(k *fakeKube) *Kubernetes
-		flag   func(k *fakeKube) string
-		mode   Mode
-		want   Want
-		after  string
+		name    string
+		object  string
+		source  func(k *fakeKube) *Kubernetes
+		flag    func(k *fakeKube) string
+		mode    Mode
+		variant string
+		after   string
 	}{
-		{"a ramp in a resource", resource, func(k *fakeKube) *Kubernetes { return k.source(t) }, storedFlag, RampZero, Want{Variant: "off"}, set(flagIn(asRead), "targeting", zero)},
-		{"disabled in a resource", resource, func(k *fakeKube) *Kubernetes { return k.source(t) }, storedFlag, Disable, Want{}, set(flagIn(asRead), "state", "DISABLED")},
-		{"a ramp in a ConfigMap", text(held), func(k *fakeKube) *Kubernetes { return k.configMap(t, "flags.yaml") }, storedFile, RampZero, Want{Variant: "off"}, strings.Replace(file, `[["on", 50], ["off", 50]]`, `[["on",0],["off",100]]`, 1)},
-		{"disabled in a ConfigMap", text(held), func(k *fakeKube) *Kubernetes { return k.configMap(t, "flags.yaml") }, storedFile, Disable, Want{}, strings.Replace(file, "state: ENABLED", `state: "DISABLED"`, 1)},
+		{"a ramp in a resource", resource, func(k *fakeKube) *Kubernetes { return k.source(t) }, storedFlag, RampZero, "off", set(flagIn(asRead), "targeting", zero)},
+		{"disabled in a resource", resource, func(k *fakeKube) *Kubernetes { return k.source(t) }, storedFlag, Disable, "", set(flagIn(asRead), "state", "DISABLED")},
+		{"a ramp in a ConfigMap", text(held), func(k *fakeKube) *Kubernetes { return k.configMap(t, "flags.yaml") }, storedFile, RampZero, "off", strings.Replace(file, `[["on", 50], ["off", 50]]`, `[["on",0],["off",100]]`, 1)},
+		{"disabled in a ConfigMap", text(held), func(k *fakeKube) *Kubernetes { return k.configMap(t, "flags.yaml") }, storedFile, Disable, "", strings.Replace(file, "state: ENABLED", `state: "DISABLED"`, 1)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			k := newFakeKube(t, tt.object)
 			s := tt.source(k)
 			was := tt.flag(k)
-			state, err := s.Read(t.Context(), backoff)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, err := s.Plan(state, tt.mode, tt.want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Case = "case"
+			c := plannedBy(t, s, backoff, tt.mode, tt.variant)
 			rc, err := s.TurnOff(t.Context(), c)
 			if err != nil {
 				t.Fatal(err)
@@ -315,7 +297,7 @@ func TestOtherModesInAnObject(t *testing.T) {
 			if _, err := NewObjectProver(s).Prove(t.Context(), kubeQuestion(c), 20*time.Second); err != nil {
 				t.Error(err)
 			}
-			if _, err := s.Plan(must(s.Read(t.Context(), backoff)), tt.mode, tt.want); !errors.Is(err, ErrAlreadyOff) {
+			if _, err := s.Plan(must(s.Read(t.Context(), backoff)), tt.mode, Want{Variant: tt.variant}); !errors.Is(err, ErrAlreadyOff) {
 				t.Errorf("planned again: %v, want that it is off", err)
 			}
 			if _, err := s.Restore(t.Context(), rc); err != nil || tt.flag(k) != was {
@@ -338,17 +320,7 @@ func TestTwoFlagsOfOneResourceAreTakenBackInAnyOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := Ref{"production", "other"}
-	state, err := s.Read(t.Context(), other)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := s.Plan(state, OffVariant, Want{Variant: "b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	second.Case = "2026-11-02T10:00:00Z-checkout-1a2b/other"
-	rc2, err := s.TurnOff(t.Context(), second)
+	rc2, err := s.TurnOff(t.Context(), plannedBy(t, s, Ref{"production", "other"}, OffVariant, "b"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,12 +114,7 @@ var newRetry = Ref{"production", "new-retry"}
 
 func launchDarklyPlan(t *testing.T, l *LaunchDarkly) Change {
 	t.Helper()
-	c, err := l.Plan(must(l.Read(t.Context(), newRetry)), OffVariant, Want{Variant: "old"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Case = "20260311-1402-pay/new-retry"
-	return c
+	return plannedBy(t, l, newRetry, OffVariant, "old")
 }
 
 func TestLaunchDarklyOffAndBack(t *testing.T) {

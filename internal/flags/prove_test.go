@@ -129,6 +129,25 @@ func TestProveOtherKinds(t *testing.T) {
 	}
 }
 
+// An application is one with flagd's provider in file mode, open all the time.
+type application struct {
+	client *openfeature.Client
+}
+
+func newApplication(t *testing.T, path string) application {
+	t.Helper()
+	provider, err := flagd.NewProvider(flagd.WithFileResolver(), flagd.WithOfflineFilePath(path), flagd.WithDeadline(60_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := isolated.NewAPI()
+	t.Cleanup(func() { _ = api.Shutdown(context.Background()) })
+	if err := api.SetProviderAndWait(t.Context(), provider); err != nil {
+		t.Fatal(err)
+	}
+	return application{api.NewClient()}
+}
+
 // An application that has the provider open from before sees the flip and the undo, in JSON
 // and in YAML: the rename does not cost it its watch.
 func TestApplicationSeesTheFlip(t *testing.T) {
@@ -137,16 +156,7 @@ func TestApplicationSeesTheFlip(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, path := source(t, name, text)
-			provider, err := flagd.NewProvider(flagd.WithFileResolver(), flagd.WithOfflineFilePath(path), flagd.WithDeadline(10_000))
-			if err != nil {
-				t.Fatal(err)
-			}
-			api := isolated.NewAPI()
-			t.Cleanup(func() { _ = api.Shutdown(context.Background()) })
-			if err := api.SetProviderAndWait(t.Context(), provider); err != nil {
-				t.Fatal(err)
-			}
-			app := api.NewClient()
+			app := newApplication(t, path).client
 			vip := openfeature.NewEvaluationContext("vip", nil)
 			wait := func(want bool) {
 				t.Helper()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,24 +61,31 @@ func (w *writer) members(yaml bool) [][2]string {
 	return m
 }
 
+// gap is white space between two words of JSON.
+func (w *writer) gap() string { return w.pick("", " ", "\n  ", "\t", "\r\n") }
+
 func (w *writer) json(keys []string) string {
-	gap := func() string { return w.pick("", " ", "\n  ", "\t", "\r\n") }
-	w.WriteString(gap() + "{" + gap() + `"flags"` + gap() + ":{")
+	w.WriteString(w.gap() + "{" + w.gap() + `"flags"` + w.gap() + ":{")
+	w.jsonFlags(keys, w.members)
+	w.WriteString("}" + w.gap() + w.pick("", `,"metadata":{"v":1}`) + "}" + w.gap())
+	return w.String()
+}
+
+// jsonFlags writes flags with their members.
+func (w *writer) jsonFlags(keys []string, members func(yaml bool) [][2]string) {
 	for i, k := range keys {
 		if i > 0 {
-			w.WriteString("," + gap())
+			w.WriteString("," + w.gap())
 		}
-		w.WriteString(w.quoted(k, false) + gap() + ":" + gap() + "{")
-		for j, m := range w.members(false) {
+		w.WriteString(w.quoted(k, false) + w.gap() + ":" + w.gap() + "{")
+		for j, m := range members(false) {
 			if j > 0 {
-				w.WriteString(gap() + ",")
+				w.WriteString(w.gap() + ",")
 			}
-			w.WriteString(gap() + w.quoted(m[0], false) + gap() + ":" + gap() + m[1])
+			w.WriteString(w.gap() + w.quoted(m[0], false) + w.gap() + ":" + w.gap() + m[1])
 		}
-		w.WriteString(gap() + "}")
+		w.WriteString(w.gap() + "}")
 	}
-	w.WriteString("}" + gap() + w.pick("", `,"metadata":{"v":1}`) + "}" + gap())
-	return w.String()
 }
 
 func (w *writer) yaml(keys []string) string {
@@ -125,11 +131,79 @@ func (w *writer) yaml(keys []string) string {
 	return w.String()
 }
 
-// Most random files can be planned on, and what is planned changes only the flag and can be
-// taken back. DRIFTWATCH_RANDOM_FILES says how many of each kind are made (make live: enough for
-// 10,000 edits).
+// A randomFiles is a kind of files that are planned on, by their extension.
+type randomFiles struct {
+	seed  uint64
+	n     int // of each extension
+	write map[string]func(w *writer, keys []string) string
+	plan  func(name string, s State) (Change, error)
+	// refused reports whether err is one that such a file may get.
+	refused func(err error) bool
+	// check looks at a file before and after the edit.
+	check func(t *testing.T, name, key, before, after string)
+	// words that stand outside of what an edit may touch.
+	words []string
+	// At least so many of n files can be planned on, and at most so many are refused.
+	least, most int
+	splices     int // that an edit may need
+}
+
+// run wants that most files can be planned on, and that what is planned can be taken back.
+func (r randomFiles) run(t *testing.T) {
+	for extension, write := range r.write {
+		t.Run(extension, func(t *testing.T) {
+			name := "f" + extension
+			outcomes := map[string]int{}
+			for i := range uint64(r.n) {
+				w := &writer{Rand: rand.New(rand.NewPCG(r.seed, i))}
+				keys := []string{"a", "b.c", "größe", "x y"}
+				w.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+				keys = keys[:1+w.IntN(4)]
+				text := write(w, keys)
+				key := keys[w.IntN(len(keys))]
+				c, err := r.plan(name, State{Ref: Ref{"p", key}, Raw: []byte(text)})
+				switch {
+				case errors.Is(err, ErrAlreadyOff):
+					outcomes["off"]++
+					continue
+				case err != nil && !r.refused(err):
+					t.Fatalf("seed %d, %d: %v\n%s", r.seed, i, err, text)
+				case err != nil:
+					outcomes["refused"]++
+					if outcomes["refused"] > r.most {
+						t.Fatalf("seed %d, %d: too many are refused: %v\n%s", r.seed, i, err, text)
+					}
+					continue
+				}
+				outcomes["planned"]++
+				after, err := forward(t, c).Apply([]byte(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.check(t, name, key, text, string(after))
+				if back, err := splices(t, c.Inverse).Apply(after); err != nil || string(back) != text {
+					t.Fatalf("seed %d, %d: taken back: %v\n%s", r.seed, i, err, text)
+				}
+				for _, word := range r.words {
+					if strings.Count(text, word) != strings.Count(string(after), word) {
+						t.Fatalf("seed %d, %d: lost %q:\n%s\nis now\n%s", r.seed, i, word, text, after)
+					}
+				}
+				if n := len(forward(t, c)); n < 1 || n > r.splices {
+					t.Fatalf("seed %d, %d: %d splices", r.seed, i, n)
+				}
+			}
+			if outcomes["planned"] < r.least {
+				t.Errorf("outcomes %v: fewer than %d could be planned", outcomes, r.least)
+			}
+			t.Logf("outcomes of %d files: %v", r.n, outcomes)
+		})
+	}
+}
+
+// What is planned on random files changes only the flag. DRIFTWATCH_RANDOM_FILES says how many of
+// each kind are made (make live: enough for 10,000 edits).
 func TestRandomFiles(t *testing.T) {
-	const seed = 20261122
 	n := 200
 	if s := os.Getenv("DRIFTWATCH_RANDOM_FILES"); s != "" {
 		var err error
@@ -137,59 +211,15 @@ func TestRandomFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"f.json", "f.yaml"} {
-		t.Run(name, func(t *testing.T) {
-			outcomes := map[string]int{}
-			for i := range uint64(n) {
-				w := &writer{Rand: rand.New(rand.NewPCG(seed, i))}
-				keys := []string{"a", "b.c", "größe", "x y"}
-				w.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-				keys = keys[:1+w.IntN(4)]
-				var text string
-				if name == "f.json" {
-					text = w.json(keys)
-				} else {
-					text = w.yaml(keys)
-				}
-				key := keys[w.IntN(len(keys))]
-				f := NewFlagdFile("p", name)
-				c, err := f.Plan(State{Ref: Ref{"p", key}, Raw: []byte(text)}, OffVariant, Want{Variant: "off"})
-				switch {
-				case errors.Is(err, ErrAlreadyOff):
-					outcomes["off"]++
-					continue
-				case errors.Is(err, ErrAmbiguousEdit), errors.Is(err, ErrInvalid):
-					outcomes["refused"]++
-					if outcomes["refused"] > n/10 {
-						t.Fatalf("seed %d, %d: too many are refused: %v\n%s", seed, i, err, text)
-					}
-					continue
-				case err != nil:
-					t.Fatalf("seed %d, %d: %v\n%s", seed, i, err, text)
-				}
-				outcomes["planned"]++
-				after, err := forward(t, c).Apply([]byte(text))
-				if err != nil {
-					t.Fatal(err)
-				}
-				checkOnlyPlanned(t, name, key, text, string(after))
-				if back, err := splices(t, c.Inverse).Apply(after); err != nil || string(back) != text {
-					t.Fatalf("seed %d, %d: taken back: %v\n%s", seed, i, err, text)
-				}
-				// Lines that go are the targeting's; comments outside of it stay.
-				for _, word := range []string{"# head", "# at the left\nmetadata", "# end"} {
-					if strings.Contains(text, word) && !strings.Contains(string(after), word) {
-						t.Fatalf("seed %d, %d: lost %q:\n%s\nis now\n%s", seed, i, word, text, after)
-					}
-				}
-				if !slices.Contains([]int{1, 2, 3}, len(forward(t, c))) {
-					t.Fatalf("%d splices", len(forward(t, c)))
-				}
-			}
-			if outcomes["planned"] < n/2 {
-				t.Errorf("outcomes %v: fewer than half could be planned", outcomes)
-			}
-			t.Logf("outcomes of %d files: %v", n, outcomes)
-		})
-	}
+	randomFiles{
+		seed: 20261122, n: n, least: n / 2, most: n / 10, splices: 3,
+		write: map[string]func(*writer, []string) string{".json": (*writer).json, ".yaml": (*writer).yaml},
+		plan: func(name string, s State) (Change, error) {
+			return NewFlagdFile("p", name).Plan(s, OffVariant, Want{Variant: "off"})
+		},
+		refused: func(err error) bool { return errors.Is(err, ErrAmbiguousEdit) || errors.Is(err, ErrInvalid) },
+		check:   checkOnlyPlanned,
+		// Lines that go are the targeting's; comments outside of it stay.
+		words: []string{"# head", "# at the left\nmetadata", "# end"},
+	}.run(t)
 }

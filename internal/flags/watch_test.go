@@ -11,30 +11,9 @@ import (
 	"testing"
 	"time"
 
-	flagd "github.com/open-feature/go-sdk-contrib/providers/flagd/pkg"
 	"github.com/open-feature/go-sdk/openfeature"
-	"github.com/open-feature/go-sdk/openfeature/isolated"
 	"golang.org/x/sys/unix"
 )
-
-// An application is one with flagd's provider in file mode, open all the time.
-type application struct {
-	client *openfeature.Client
-}
-
-func newApplication(t *testing.T, path string) application {
-	t.Helper()
-	provider, err := flagd.NewProvider(flagd.WithFileResolver(), flagd.WithOfflineFilePath(path), flagd.WithDeadline(60_000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := isolated.NewAPI()
-	t.Cleanup(func() { _ = api.Shutdown(context.Background()) })
-	if err := api.SetProviderAndWait(t.Context(), provider); err != nil {
-		t.Fatal(err)
-	}
-	return application{api.NewClient()}
-}
 
 // gets is the variant of a flag, or the error's code.
 func (a application) gets(t *testing.T, key string) string {

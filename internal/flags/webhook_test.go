@@ -85,16 +85,7 @@ func exampleReceiver(t *testing.T) string {
 
 func webhookPlanned(t *testing.T, w *Webhook) Change {
 	t.Helper()
-	s, err := w.Read(t.Context(), newRetry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := w.Plan(s, OffVariant, Want{Variant: "off"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Case = "20260311-1402-pay/new-retry"
-	return c
+	return plannedBy(t, w, newRetry, OffVariant, "off")
 }
 
 // The receiver that docs/flags.md shows does what the contract says.

@@ -29,6 +29,21 @@ func planned(t testing.TB, f *FlagdFile, key string) Change {
 	return c
 }
 
+// plannedBy reads a flag and plans to turn it off, as an action that has a case.
+func plannedBy(t *testing.T, s Switch, r Ref, m Mode, variant string) Change {
+	t.Helper()
+	state, err := s.Read(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Plan(state, m, Want{Variant: variant})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Case = "20260311-1402-pay/" + r.Key
+	return c
+}
+
 func mustTurnOff(t testing.TB, f *FlagdFile, c Change) Receipt {
 	t.Helper()
 	rc, err := f.TurnOff(t.Context(), c)
