@@ -18,8 +18,7 @@ import (
 // its comment whether a change was ours. What the server answers is taken from its
 // documentation; it was never called.
 type LaunchDarkly struct {
-	project         string
-	environment     string
+	scope
 	requestApproval bool
 	api             api
 }
@@ -27,7 +26,7 @@ type LaunchDarkly struct {
 // NewLaunchDarkly returns the source at base. With requestApproval a change that needs an
 // approval is asked for; it is not made either way.
 func NewLaunchDarkly(base, project, environment string, token Secret, requestApproval bool, client *http.Client) *LaunchDarkly {
-	return &LaunchDarkly{project, environment, requestApproval, newAPI(base, token, client, plainToken)}
+	return &LaunchDarkly{scope{project, environment}, requestApproval, newAPI(base, token, client, plainToken)}
 }
 
 // launchDarklyVersion pins the answers that are understood here.
@@ -143,13 +142,6 @@ type launchDarklyOff struct {
 	Off string `json:"off"` // variant that is served while it is off, "" = the code's default
 }
 
-// A launchDarklySwitch is Forward and Inverse of a Change.
-type launchDarklySwitch struct {
-	Project     string `json:"project"`
-	Environment string `json:"environment"`
-	On          bool   `json:"on"`
-}
-
 // Plan implements Switch: targeting is turned off, and everybody gets the off variation, which has
 // to be the rule's.
 func (l *LaunchDarkly) Plan(s State, m Mode, w Want) (Change, error) {
@@ -180,13 +172,7 @@ func (l *LaunchDarkly) Plan(s State, m Mode, w Want) (Change, error) {
 		return refuse(ErrInvalid, "its off variation is %q, not %q; change it at %s, or the rule", now.Off, w.Variant, s.Path)
 	}
 	w.Value = value
-	text := func(on bool) []byte {
-		return fmt.Appendf(nil, "project %s\nenvironment %s\non: %t\n", l.project, l.environment, on)
-	}
-	return Change{
-		Ref: s.Ref, Mode: m, Want: w, Path: s.Path, Base: s.Revision, Diff: diff(s.Ref.Key, text(true), text(false)),
-		Forward: rawJSON(launchDarklySwitch{l.project, l.environment, false}), Inverse: rawJSON(launchDarklySwitch{l.project, l.environment, true}),
-	}, nil
+	return l.change(s, w, "on"), nil
 }
 
 // TurnOff implements Switch.
@@ -233,13 +219,9 @@ func comment(c Change, restore bool) string {
 // failure has written nothing.
 func (l *LaunchDarkly) write(ctx context.Context, rc Receipt, raw json.RawMessage) (Receipt, error) {
 	r := rc.Change.Ref
-	var to launchDarklySwitch
-	if err := json.Unmarshal(raw, &to); err != nil {
-		return Receipt{}, l.fail(r, fmt.Errorf("%w: the change is none of LaunchDarkly: %w", ErrInvalid, err))
-	}
-	if to.Project != l.project || to.Environment != l.environment {
-		return Receipt{}, l.fail(r, fmt.Errorf("%w: the change is about environment %s of project %s, the source about %s of %s; was the configuration edited?",
-			ErrInvalid, to.Environment, to.Project, l.environment, l.project))
+	on, err := l.target(raw)
+	if err != nil {
+		return Receipt{}, l.fail(r, err)
 	}
 	if rc.Change.Case == "" {
 		return Receipt{}, l.fail(r, fmt.Errorf("%w: the change has no case, by which the audit log would show whose it is", ErrInvalid))
@@ -253,16 +235,16 @@ func (l *LaunchDarkly) write(ctx context.Context, rc Receipt, raw json.RawMessag
 	switch {
 	case err != nil:
 		return Receipt{}, l.fail(r, err)
-	case before.own() == 0 && e.On == to.On:
+	case before.own() == 0 && e.On == on:
 		rc.After, rc.Already, rc.Written = f.revision(e), true, before[0].at
 		return rc, nil
 	case f.revision(e) != rc.Before:
 		return Receipt{}, l.fail(r, fmt.Errorf("%w: expected version %s, found %s (last: %s); nothing was written", ErrConflict, rc.Before, f.revision(e), before[:min(1, len(before))].all()))
-	case e.On == to.On:
+	case e.On == on:
 		return Receipt{}, l.fail(r, fmt.Errorf("%w: the environment %s is as wanted, although the audit log does not say so", ErrAlreadyOff, l.environment))
 	}
 
-	unsure, err := l.patch(ctx, r.Key, to.On, note)
+	unsure, err := l.patch(ctx, r.Key, on, note)
 	if err != nil {
 		return Receipt{}, l.fail(r, err)
 	}
@@ -281,7 +263,7 @@ func (l *LaunchDarkly) write(ctx context.Context, rc Receipt, raw json.RawMessag
 	own := after.own()
 	others := after.others()
 	switch {
-	case e.On != to.On:
+	case e.On != on:
 		return rc, l.fail(r, fmt.Errorf("%w: %sthe environment reads on: %t%s", ErrWrittenUnsure, unsure, e.On, prefixed("; somebody was at it too: ", others)))
 	case own >= 0 && others == "":
 		rc.After, rc.Written = f.revision(e), after[own].at

@@ -19,15 +19,14 @@ import (
 // its log of events, whose newest id is the revision, is read before and after, so that what
 // came in between is seen.
 type Unleash struct {
-	project     string
-	environment string
-	api         api
+	scope
+	api api
 }
 
 // NewUnleash returns the source at base. token is an admin token, or better the token of a
 // service account or a person who may do nothing but switch this environment.
 func NewUnleash(base, project, environment string, token Secret, client *http.Client) *Unleash {
-	return &Unleash{project, environment, newAPI(base, token, client, plainToken)}
+	return &Unleash{scope{project, environment}, newAPI(base, token, client, plainToken)}
 }
 
 // What Unleash says of a flag that is off, and what it is called here while it is on and has no
@@ -177,13 +176,6 @@ func (u *Unleash) Read(ctx context.Context, r Ref) (State, error) {
 	return s, nil
 }
 
-// An unleashSwitch is Forward and Inverse of a Change.
-type unleashSwitch struct {
-	Project     string `json:"project"`
-	Environment string `json:"environment"`
-	Enabled     bool   `json:"enabled"`
-}
-
 // Plan implements Switch: the environment is turned off. The only variant that means off is
 // "disabled", because a flag that is off has no other.
 func (u *Unleash) Plan(s State, m Mode, w Want) (Change, error) {
@@ -199,22 +191,7 @@ func (u *Unleash) Plan(s State, m Mode, w Want) (Change, error) {
 		return Change{}, u.fail(s.Ref, fmt.Errorf("%w: the environment %s is off, event %s", ErrAlreadyOff, u.environment, s.Revision))
 	}
 	w.Value = false
-	text := func(enabled bool) []byte {
-		return fmt.Appendf(nil, "project %s\nenvironment %s\nenabled: %t\n", u.project, u.environment, enabled)
-	}
-	return Change{
-		Ref: s.Ref, Mode: m, Want: w, Path: s.Path, Base: s.Revision, Diff: diff(s.Ref.Key, text(true), text(false)),
-		Forward: rawJSON(unleashSwitch{u.project, u.environment, false}), Inverse: rawJSON(unleashSwitch{u.project, u.environment, true}),
-	}, nil
-}
-
-// rawJSON is v, of texts, numbers and truths, in a Change.
-func rawJSON(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("flags: cannot be written as JSON: " + err.Error())
-	}
-	return b
+	return u.change(s, w, "enabled"), nil
 }
 
 // TurnOff implements Switch.
@@ -243,7 +220,7 @@ func (u *Unleash) Restore(ctx context.Context, rc Receipt) (Receipt, error) {
 // failure has written nothing.
 func (u *Unleash) write(ctx context.Context, rc Receipt, raw json.RawMessage) (Receipt, error) {
 	r := rc.Change.Ref
-	to, err := u.target(raw)
+	on, err := u.target(raw)
 	if err != nil {
 		return Receipt{}, u.fail(r, err)
 	}
@@ -255,28 +232,28 @@ func (u *Unleash) write(ctx context.Context, rc Receipt, raw json.RawMessage) (R
 	if err != nil {
 		return Receipt{}, u.fail(r, err)
 	}
-	since, e, err := u.look(ctx, r.Key, base, me.doing(to.Enabled))
+	since, e, err := u.look(ctx, r.Key, base, me.doing(on))
 	switch {
 	case err != nil:
 		return Receipt{}, u.fail(r, err)
-	case since.own() == 0 && len(since) == 1 && e.Enabled == to.Enabled:
+	case since.own() == 0 && len(since) == 1 && e.Enabled == on:
 		rc.After, rc.Already, rc.Written = Revision(since[0].id), true, since[0].at
 		return rc, nil
 	case len(since) > 0:
 		return Receipt{}, u.fail(r, fmt.Errorf("%w: expected event %s, found %s since (%s); nothing was written", ErrConflict, rc.Before, since[0].id, since.all()))
-	case e.Enabled == to.Enabled:
+	case e.Enabled == on:
 		return Receipt{}, u.fail(r, fmt.Errorf("%w: the environment %s is as wanted, although no event says so", ErrAlreadyOff, u.environment))
-	case to.Enabled && !slices.ContainsFunc(e.Strategies, func(s unleashStrategy) bool { return !s.Disabled }):
+	case on && !slices.ContainsFunc(e.Strategies, func(s unleashStrategy) bool { return !s.Disabled }):
 		return Receipt{}, u.fail(r, fmt.Errorf("%w: no strategy of it is on, and Unleash would add one; turn it on by hand", ErrAmbiguousEdit))
 	}
 
-	unsure, err := u.flip(ctx, r.Key, to.Enabled)
+	unsure, err := u.flip(ctx, r.Key, on)
 	if err != nil {
 		return Receipt{}, u.fail(r, err)
 	}
 	// From here on the interrupt of a caller does not hide what was written.
 	ctx = context.WithoutCancel(ctx)
-	since, e, err = u.look(ctx, r.Key, base, me.doing(to.Enabled))
+	since, e, err = u.look(ctx, r.Key, base, me.doing(on))
 	if err != nil {
 		return rc, u.fail(r, fmt.Errorf("%w: %sits end cannot be read: %w", ErrWrittenUnsure, unsure, err))
 	}
@@ -287,28 +264,14 @@ func (u *Unleash) write(ctx context.Context, rc Receipt, raw json.RawMessage) (R
 	switch others := since.others(); {
 	case own >= 0 && others != "":
 		return rc, u.fail(r, fmt.Errorf("%w: event %s is ours, and somebody was at it too: %s", ErrWrittenUnsure, rc.After, others))
-	case own >= 0 && e.Enabled != to.Enabled:
+	case own >= 0 && e.Enabled != on:
 		return rc, u.fail(r, fmt.Errorf("%w: event %s says it was switched, and it reads as before", ErrWrittenUnsure, rc.After))
 	case own >= 0:
 		return rc, nil
-	case e.Enabled == to.Enabled && others != "":
+	case e.Enabled == on && others != "":
 		return Receipt{}, u.fail(r, fmt.Errorf("%w: somebody else switched it at the same moment: %s; nothing was written", ErrConflict, others))
 	}
 	return rc, u.fail(r, fmt.Errorf("%w: %sno event of ours is there and the environment reads enabled: %t", ErrWrittenUnsure, unsure, e.Enabled))
-}
-
-// target reads what a Change says to do. A change of another environment is refused: the
-// configuration was edited since.
-func (u *Unleash) target(raw json.RawMessage) (unleashSwitch, error) {
-	var to unleashSwitch
-	if err := json.Unmarshal(raw, &to); err != nil {
-		return to, fmt.Errorf("%w: the change is none of Unleash: %w", ErrInvalid, err)
-	}
-	if to.Project != u.project || to.Environment != u.environment {
-		return to, fmt.Errorf("%w: the change is about environment %s of project %s, the source about %s of %s; was the configuration edited?",
-			ErrInvalid, to.Environment, to.Project, u.environment, u.project)
-	}
-	return to, nil
 }
 
 // flip switches the environment. unsure says why the end of it is not known; an error means that
