@@ -615,15 +615,7 @@ func TestCheckOnARealPrometheus(t *testing.T) {
 	t.Run("an interrupt leaves nothing half-written", func(t *testing.T) {
 		dir := w.folder(t, "no-change")
 		soon := fmt.Sprint(w.at.Add(51 * time.Minute).Unix()) // ten minutes before the data end
-		cmd := exec.CommandContext(t.Context(), binary, "check", "--wait", "--act", "--at", soon)
-		cmd.Dir = dir
-		stderr, err := cmd.StderrPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		cmd, stderr := started(t, dir, "check", "--wait", "--act", "--at", soon)
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() && !strings.Contains(lines.Text(), "look ") {
 		}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -22,15 +21,7 @@ import (
 // signal and wants exit code 0.
 func servingReports(t *testing.T, dir string, args ...string) (address string, end func(os.Signal)) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, append([]string{"report", "serve", "--listen", "127.0.0.1:0"}, args...)...)
-	cmd.Dir = dir
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, stderr := started(t, dir, append([]string{"report", "serve", "--listen", "127.0.0.1:0"}, args...)...)
 	said := bufio.NewReader(stderr)
 	for address == "" {
 		line, err := said.ReadString('\n')

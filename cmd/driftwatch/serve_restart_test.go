@@ -27,15 +27,7 @@ var servingAt = regexp.MustCompile(`msg=serving address=(\S+)`)
 // serve starts `flags serve` and waits until it says where.
 func serve(t *testing.T, dir, listen string) (server *exec.Cmd, address string) {
 	t.Helper()
-	server = exec.CommandContext(t.Context(), binary, "flags", "serve", "--source", "production", "--listen", listen)
-	server.Dir = dir
-	said, err := server.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
+	server, said := started(t, dir, "flags", "serve", "--source", "production", "--listen", listen)
 	t.Cleanup(func() { _ = server.Process.Kill() })
 	lines := bufio.NewScanner(said)
 	for lines.Scan() {
