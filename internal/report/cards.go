@@ -66,17 +66,16 @@ func (v *View) Cards() []Card {
 
 // A timeline is the columns of a card and the events on them.
 type timeline struct {
-	r         *Report
-	p         *Pictures
-	from, to  time.Time
-	deploy    time.Time // the upgrade was complete
-	started   time.Time
-	guard     time.Time
-	postEnd   time.Time // of the window that was judged
-	off       time.Time // the flag went off; zero: it did not
-	proved    time.Time
-	onset     time.Time
-	exposures []ExposurePicture
+	r        *Report
+	p        *Pictures
+	from, to time.Time
+	deploy   time.Time // the upgrade was complete
+	started  time.Time
+	guard    time.Time
+	postEnd  time.Time // of the window that was judged
+	off      time.Time // the flag went off; zero: it did not
+	proved   time.Time
+	onset    time.Time
 }
 
 func (r *Report) timeline(rows []Row) timeline {

@@ -240,8 +240,8 @@ func newPageRow(row Row, short bool) pageRow {
 		out.Full = cut(row.Endpoint, 1000)
 	}
 	out.Change, out.Interval, out.Onset = minus(row.Change), minus(row.Interval), minus(row.Onset)
-	lacks := row.Verdict == NotEnoughData || row.Verdict == CouldNotCheck
-	if out.Sure = row.Interval != "" && !(lacks && row.Note != ""); !out.Sure {
+	lacks := row.Note != "" && (row.Verdict == NotEnoughData || row.Verdict == CouldNotCheck)
+	if out.Sure = row.Interval != "" && !lacks; !out.Sure {
 		// What is lacking; when it will be enough stands in the list of what was not judged.
 		out.Interval, _, _ = strings.Cut(row.Note, ", enough about")
 		out.Interval = cut(out.Interval, 60)

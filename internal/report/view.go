@@ -329,7 +329,8 @@ func (v *View) say() {
 	case Regressed:
 		rows := r.of(Regressed)
 		v.Headline = r.blame(rows[0]) + "."
-		for _, a := range r.urgent() {
+		if urgent := r.urgent(); len(urgent) > 0 {
+			a := urgent[0]
 			v.Headline = "The flag may still be on. A person is needed."
 			if a.Outcome == Failed {
 				v.Headline = "The flag could not be turned off. A person is needed."
@@ -340,7 +341,6 @@ func (v *View) say() {
 				v.Urgent = append(v.Urgent, "driftwatch flags restore "+flag)
 			}
 			s = append(s, r.actionText(a), sentence(r.blame(rows[0])))
-			break
 		}
 		if len(v.Urgent) == 0 {
 			v.Headline += r.ending()
@@ -476,12 +476,13 @@ func (v *View) regressedTiles(rows []Comparison) {
 	if n := r.endpointsOf(rows); n > 0 {
 		text += fmt.Sprintf(", %d of %d endpoints", n, r.endpoints())
 	}
+	texts := []string{text}
 	for _, other := range rows[1:] {
 		if other.Endpoint == c.Endpoint {
-			text += "; " + r.signal(other) + " " + change(other.Change.Ratio)
+			texts = append(texts, r.signal(other)+" "+change(other.Change.Ratio))
 		}
 	}
-	v.Tiles = append(v.Tiles, Tile{"What", row.Change + " " + row.Signal, text})
+	v.Tiles = append(v.Tiles, Tile{"What", row.Change + " " + row.Signal, strings.Join(texts, "; ")})
 
 	sure := Tile{"How sure", "confirmed", ""}
 	var facts []string
@@ -763,11 +764,10 @@ func (v *View) facts() {
 		add("Baseline", clock(w.Baseline[0].Time, r.reference())+" to "+clock(w.Baseline[1].Time, r.reference())+" UTC")
 		if w.Post != nil {
 			post := clock(w.Post[0].Time, r.reference()) + " to " + clock(w.Post[1].Time, r.reference()) + " UTC"
-			for _, a := range r.actionsLast() {
-				if a.Outcome == Verified && !a.At.IsZero() && a.At.Before(w.Post[1].Time) {
-					post += ", behind the flag until it went off"
-					break
-				}
+			if slices.ContainsFunc(r.actionsLast(), func(a Action) bool {
+				return a.Outcome == Verified && !a.At.IsZero() && a.At.Before(w.Post[1].Time)
+			}) {
+				post += ", behind the flag until it went off"
 			}
 			add("Post-upgrade", post)
 		}
@@ -1036,7 +1036,7 @@ func (r *Report) stakeholders() []string {
 	if r.Label != "" {
 		what = cut(printable(string(r.Label)), maxName)
 	}
-	head := capital(what) + ", " + clock(r.Now.Time.Truncate(time.Minute), r.reference()) + " UTC: "
+	head := capital(what) + ", " + clock(r.Now.Truncate(time.Minute), r.reference()) + " UTC: "
 	if r.Deploy == nil {
 		return []string{head + "no upgrade was seen, so nothing was compared."}
 	}
@@ -1077,11 +1077,11 @@ func (r *Report) feltBy(when string) string {
 	c := r.of(Regressed)[0]
 	until := ""
 	if r.Recovery.State == Recovered && !r.Recovery.Since.IsZero() {
-		until = " until " + clock(r.Recovery.Since.Time.Truncate(time.Minute), r.Now.Time)
+		until = " until " + clock(r.Recovery.Since.Truncate(time.Minute), r.Now.Time)
 	}
 	from := when
 	if o := c.Onset; o != nil && !o.Time.IsZero() && o.AfterDeployS >= 0 {
-		from = clock(o.Time.Time.Truncate(time.Minute), r.Now.Time)
+		from = clock(o.Time.Truncate(time.Minute), r.Now.Time)
 	}
 	s := "since " + from
 	if until != "" {
@@ -1151,14 +1151,14 @@ func (r *Report) doneAbout() string {
 	}
 	a, when := actions[0], ""
 	if !a.At.IsZero() {
-		when = " at " + clock(a.At.Time.Truncate(time.Minute), r.Now.Time)
+		when = " at " + clock(a.At.Truncate(time.Minute), r.Now.Time)
 	}
 	switch a.Outcome {
 	case Verified:
 		s := "The new behaviour was switched off" + when
 		switch r.Recovery.State {
 		case Recovered:
-			return s + ", and the numbers have been in their usual range since " + clock(r.Recovery.Since.Time.Truncate(time.Minute), r.Now.Time) + "."
+			return s + ", and the numbers have been in their usual range since " + clock(r.Recovery.Since.Truncate(time.Minute), r.Now.Time) + "."
 		case NotRecovered:
 			return s + ", but the numbers did not come back."
 		case RecoveryWatching:
