@@ -25,6 +25,7 @@ const (
 	pageLength  = 40   // deploys of one page
 	maxSearched = 400  // deploys that one search reads; the next page goes on from there
 	maxLanes    = 12   // services that are drawn
+	maxLane     = 40   // letters of its name: the list below has all of them
 	maxMarks    = 300  // deploys drawn in one lane: more would lie on each other
 	maxSquares  = 260  // deploys drawn as squares
 	recentDays  = 10   // in which the list shows deploys without a change, where it has more than a page
@@ -563,7 +564,7 @@ func (p *historyPage) draw(all []deploy) {
 	for _, d := range all {
 		l := lanes[d.Service]
 		if l == nil {
-			l = &lane{Service: d.Service, URL: f.address(func(f *search) { f.After, f.Service = nil, d.Service })}
+			l = &lane{Service: cut(d.Service, maxLane), URL: f.address(func(f *search) { f.After, f.Service = nil, d.Service })}
 			lanes[d.Service] = l
 			names = append(names, d.Service)
 		}

@@ -17,6 +17,9 @@
       store('driftwatch-theme', next);
     });
   });
+  /* a report that is not over is read anew, unless somebody is writing about it */
+  var every = parseInt(root.getAttribute('data-refresh'), 10);
+  if (every) setInterval(function () { if (!all('textarea').some(function (t) { return t.value; })) location.reload(); }, every * 1000);
   all('[data-print]').forEach(function (b) { b.addEventListener('click', function () { print(); }); });
 
   all('[data-copy]').forEach(function (b) {
