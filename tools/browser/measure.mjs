@@ -1,8 +1,8 @@
 // measure runs in the page. It returns how many pixels the document is wider than the window,
 // the texts that are cut and not to be scrolled to, the pairs of texts that lie over each other,
 // and how many texts it looked at. A text is a text node, or a <text> of SVG; the boxes are
-// those that the browser draws, clipped by what scrolls.
-export function measure() {
+// those that the browser draws, clipped by what scrolls. On paper nothing scrolls.
+export function measure(paper = false) {
   const words = (s) => s.replace(/\s+/g, ' ').trim().slice(0, 60);
   const clips = new Map(); // element to the boxes that clip it
   const clipsOf = (e) => {
@@ -13,7 +13,7 @@ export function measure() {
     const s = getComputedStyle(e);
     if ((s.overflowX !== 'visible' || s.overflowY !== 'visible') && (s.display !== 'inline' || e.tagName === 'svg') && s.display !== 'contents') {
       const b = e.getBoundingClientRect();
-      known = [...known, { x0: b.left, x1: b.right, y0: b.top, y1: b.bottom, scrolls: /auto|scroll/.test(s.overflowX + s.overflowY) }];
+      known = [...known, { x0: b.left, x1: b.right, y0: b.top, y1: b.bottom, scrolls: !paper && /auto|scroll/.test(s.overflowX + s.overflowY) }];
     }
     clips.set(e, known);
     return known;
