@@ -1,7 +1,7 @@
 # driftwatch: every target does its own set-up. Results go to bin/ and .cache/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build cross demo test postgres unleash etcd browser check live bench compare calibrate eval fuzz clean
+.PHONY: build cross demo test postgres unleash etcd chromium browser check live bench compare calibrate eval fuzz clean
 
 PROMETHEUS_VERSION := v0.315.0
 PROMETHEUS := .cache/prometheus-$(PROMETHEUS_VERSION)
@@ -63,19 +63,21 @@ etcd:
 	@command -v etcd > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && apt-get install -y --no-install-recommends etcd-server; } || \
 	{ echo "there is no etcd; install it as root: apt-get install etcd-server" >&2; exit 1; }
 
-# Reports in a real browser: Debian's Chromium, driven from Node.js by the versions of
-# package-lock.json. Pictures of the pages go to .cache/screenshots.
+# Reports and the web pages in a real browser: Debian's Chromium, driven from Node.js by the
+# versions of package-lock.json. Pictures of the pages go to .cache/screenshots.
 BROWSER := tools/browser/node_modules/.package-lock.json
 $(BROWSER): tools/browser/package-lock.json
 	cd tools/browser && npm ci --omit=dev --omit=optional
 	touch $@
 
-browser: $(BROWSER)
-	@command -v chromium > /dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } || { \
-	echo 'make browser needs chromium; as root: apt-get install -y --no-install-recommends chromium' >&2; exit 1; }
+chromium:
+	@command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } || \
+	{ echo "there is no chromium; install it as root: apt-get install --no-install-recommends chromium" >&2; exit 1; }
+
+browser: build chromium $(BROWSER)
 	rm -rf .cache/pages .cache/screenshots && mkdir -p .cache/pages .cache/screenshots
-	PAGES=$(CURDIR)/.cache/pages go test -tags browser -count=1 -run '^TestWritePages$$' ./internal/report
-	PAGES=.cache/pages SCREENSHOTS=.cache/screenshots node --test --test-reporter=spec tools/browser/report.test.mjs
+	PAGES=$(CURDIR)/.cache/pages go test -tags browser -count=1 -p 1 -run '^TestWritePages$$' ./internal/report ./internal/web
+	DRIFTWATCH=bin/driftwatch PAGES=.cache/pages SCREENSHOTS=.cache/screenshots node --test --test-concurrency=2 --test-reporter=spec tools/browser/report.test.mjs tools/browser/web.test.mjs
 
 test:
 	@rm -f .cache/parts
@@ -84,6 +86,8 @@ test:
 	$(call part,prometheus,$(MAKE) --no-print-directory $(PROMETHEUS))
 	$(call part,postgres,$(MAKE) --no-print-directory postgres)
 	$(call part,unleash,$(MAKE) --no-print-directory unleash)
+	$(call part,chromium,$(MAKE) --no-print-directory chromium $(BROWSER))
+	$(call part,browser,$(MAKE) --no-print-directory browser)
 	$(call part,test,go test -count=1 ./...)
 	$(call part,test-demo,cd demo && go test -count=1 ./...)
 	$(call part,test-kube,$(MAKE) --no-print-directory etcd && cd tools/kubernetes && go test -count=1 ./...)
@@ -102,9 +106,9 @@ check: build cross $(PROMETHEUS) postgres unleash etcd
 	cd tools/kubernetes && go test -count=1 ./...
 	cd tools/goff && go test -count=1 ./...
 
-# Slow and repeated: reports in a browser, each story of the demo RUNS times, and 500 kills of a
-# driftwatch that is turning off a flag, for each kind of journal.
-live: build bin/demo postgres browser
+# Slow and repeated: each story of the demo RUNS times, and 500 kills of a driftwatch that is
+# turning off a flag, for each kind of journal.
+live: build bin/demo postgres
 	DRIFTWATCH_RANDOM_FILES=9000 go test -count=1 -timeout 1h -v -run '^TestRandomFiles$$' ./internal/flags
 	DRIFTWATCH_KILLS=500 go test -count=1 -timeout 2h -v -run '^TestKilledAnywhere$$' ./internal/worker
 	cd demo && DRIFTWATCH_BINARY=$(CURDIR)/bin/driftwatch DEMO_RUNS=$(RUNS) go test -tags live -count=1 -timeout 4h -v -run TestLive ./...

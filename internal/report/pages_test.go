@@ -23,6 +23,13 @@ func TestWritePages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	pictures, err := picture(scenarios()["verified"]).Pictures.JSON() // for the journals of internal/web
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "verified.pictures"), pictures, 0o644); err != nil { //nolint:gosec // pages to look at
+		t.Fatal(err)
+	}
 	for name, in := range scenarios() {
 		write(name, picture(in))
 	}
