@@ -337,6 +337,8 @@ describe('acting', () => {
         await page.getByText('the request comes from a page of another site').waitFor();
       });
       await chromium.open(evil + 'frame', { own: 'http://', meant: framed }, async (page) => {
+        // Only the page of the error tells that the frame was refused, and it comes after the load.
+        for (let i = 0; i < 600 && page.frames()[1]?.url() === ''; i++) await page.waitForTimeout(100);
         assert.match(page.frames()[1].url(), /^chrome-error:/);
       });
     } finally {
