@@ -44,6 +44,7 @@
         }) };
       });
     }
+    function grouped(n) { return n < 1e4 ? String(n) : String(n).replace(/\B(?=(\d{3})+$)/g, ' '); }
     function run(first) {
       if (!rows) read();
       var on = chips.filter(function (c) { return c.getAttribute('aria-pressed') === 'true'; }).map(function (c) { return c.value; });
@@ -62,7 +63,7 @@
         f.hidden = !any;
         if (narrowed && any && shown <= 500 && first !== true) { if (!f.open) { f.open = true; f.opened = true; } } else if (!narrowed && f.opened) { f.open = false; f.opened = false; }
       });
-      if (live) live.textContent = narrowed ? shown + ' of ' + total + ' shown' : whole;
+      if (live) live.textContent = narrowed ? grouped(shown) + ' of ' + grouped(total) + ' shown' : whole;
       if (none) none.hidden = shown > 0;
     }
     chips.forEach(function (c) { c.addEventListener('click', function () { c.setAttribute('aria-pressed', c.getAttribute('aria-pressed') !== 'true'); run(); }); });
