@@ -67,6 +67,7 @@ var files embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"glyph": report.Glyph,
+	"short": func(s string) string { return cut(s, 140) }, // names are what others say: they may have 10 kB
 	"clock": func(t time.Time) string { return t.UTC().Format("15:04") },
 	"day":   func(t time.Time) string { return t.UTC().Format("Mon 2 January 2006") },
 	"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
