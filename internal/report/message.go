@@ -157,7 +157,7 @@ func RevisionConflict(key, expected, found string, at time.Time, by string) *Mes
 		Code: "DW109", Exit: ExitNotVerified,
 		Title:  "revision conflict on " + key,
 		Detail: detail + "; nothing was overwritten",
-		Remedy: fmt.Sprintf("read again and decide: driftwatch flags list; then driftwatch flags off %s --revision %s", quote(key), quote(found)),
+		Remedy: fmt.Sprintf("read again and decide: driftwatch flags list; then driftwatch flags off %s --revision %s", Quote(key), Quote(found)),
 	}
 }
 

@@ -151,8 +151,8 @@ func TestQuote(t *testing.T) {
 		"":                    "''",
 		"a\nb":                `'a\x0ab'`,
 	} {
-		if got := quote(s); got != want {
-			t.Errorf("quote(%q) = %s, want %s", s, got, want)
+		if got := Quote(s); got != want {
+			t.Errorf("Quote(%q) = %s, want %s", s, got, want)
 		}
 	}
 }

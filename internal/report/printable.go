@@ -125,8 +125,8 @@ func middle(s string, n int) string {
 // pad is s with spaces behind it up to n columns.
 func pad(s string, n int) string { return s + strings.Repeat(" ", max(0, n-columns(s))) }
 
-// quote is s as one word of a shell.
-func quote(s string) string {
+// Quote is s as one word of a shell.
+func Quote(s string) string {
 	s = printable(s)
 	safe := func(c rune) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-/:@%+,=", c)

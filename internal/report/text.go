@@ -665,7 +665,7 @@ func (p *page) next() {
 // next is the next step and what to know about it, and how to undo what was done ("" = there
 // is nothing to undo, or that is the next step).
 func (r *Report) next() (undo, step, note string) {
-	show := "driftwatch report show " + quote(r.ID)
+	show := "driftwatch report show " + Quote(r.ID)
 	switch r.Verdict {
 	case Regressed:
 		return r.nextAction(show)
@@ -708,7 +708,7 @@ func (r *Report) nextAction(show string) (undo, step, note string) {
 		return "", show, note
 	}
 	a := actions[0]
-	flag := quote(string(a.Flag))
+	flag := Quote(string(a.Flag))
 	off := "driftwatch flags off " + flag
 	switch a.Outcome {
 	case WrittenNotVerified:
@@ -722,7 +722,7 @@ func (r *Report) nextAction(show string) (undo, step, note string) {
 		return "", "driftwatch flags restore " + flag, "once the cause is gone"
 	case DryRun:
 		if rev := a.Revision[0]; rev != "" {
-			off += " --revision " + quote(string(rev))
+			off += " --revision " + Quote(string(rev))
 		}
 		return "", off, ""
 	}
@@ -741,7 +741,7 @@ func (r *Report) rules() string {
 	if path == "" {
 		return ""
 	}
-	return " --rules " + quote(path)
+	return " --rules " + Quote(path)
 }
 
 // again is the command that makes this check again.

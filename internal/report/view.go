@@ -335,7 +335,7 @@ func (v *View) say() {
 			if a.Outcome == Failed {
 				v.Headline = "The flag could not be turned off. A person is needed."
 			}
-			flag := quote(string(a.Flag))
+			flag := Quote(string(a.Flag))
 			v.Urgent = append(v.Urgent, "driftwatch flags verify "+flag)
 			if a.Outcome == WrittenNotVerified {
 				v.Urgent = append(v.Urgent, "driftwatch flags restore "+flag)
@@ -974,14 +974,14 @@ func tooSmall(c Comparison) bool {
 func (v *View) commands() {
 	r := v.r
 	for _, a := range r.actionsLast() {
-		flag := quote(string(a.Flag))
+		flag := Quote(string(a.Flag))
 		switch a.Outcome {
 		case Verified, WrittenNotVerified:
 			v.Overrule = append(v.Overrule, Command{"Turn the flag back on", "Undoes exactly what was written, if nobody has changed the flag since; driftwatch then leaves it to you.", "driftwatch flags restore " + flag})
 		case DryRun:
 			line := "driftwatch flags off " + flag
 			if rev := a.Revision[0]; rev != "" {
-				line += " --revision " + quote(string(rev))
+				line += " --revision " + Quote(string(rev))
 			}
 			v.Overrule = append(v.Overrule, Command{"Turn the flag off yourself", "Writes only if the flag is still as it was read, and proves it.", line})
 		case Refused, Failed:
@@ -991,7 +991,7 @@ func (v *View) commands() {
 		}
 	}
 	if r.Deploy != nil && !r.Deploy.At.IsZero() && r.Failure == nil {
-		v.Overrule = append(v.Overrule, Command{"Compute it again", "The same verdict from the stored inputs, byte for byte. Nothing is read and nothing is changed.", "driftwatch check --replay " + quote(r.ID)})
+		v.Overrule = append(v.Overrule, Command{"Compute it again", "The same verdict from the stored inputs, byte for byte. Nothing is read and nothing is changed.", "driftwatch check --replay " + Quote(r.ID)})
 	}
 	_, step, note := r.next()
 	v.Next = Command{Title: "Next", Text: note, Line: step}
@@ -1002,7 +1002,7 @@ func (v *View) Feedback() []Command {
 	if len(v.Rows) == 0 {
 		return nil
 	}
-	id := quote(v.r.ID)
+	id := Quote(v.r.ID)
 	return []Command{
 		{"Mark it as a false alarm", "Counts in the calibration figures.", "driftwatch feedback " + id + " false_alarm 'why'"},
 		{"Mark it as real", "The incident is left out of later baselines.", "driftwatch feedback " + id + " real"},

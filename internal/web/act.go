@@ -434,7 +434,7 @@ func (s *Server) flags(w http.ResponseWriter, r *http.Request) {
 		case len(notices) > 0:
 			l.Nothing = "unknown, without the journal"
 		case !l.Since.IsZero():
-			l.Offer, l.URL, l.Command = "Restore…", "/flags/restore"+ref.query(), "driftwatch flags restore "+shell(l.Key)
+			l.Offer, l.URL, l.Command = "Restore…", "/flags/restore"+ref.query(), "driftwatch flags restore "+report.Quote(l.Key)
 		case l.Err != "":
 			l.Nothing = "it cannot be read"
 		case l.State == "missing":
@@ -444,7 +444,7 @@ func (s *Server) flags(w http.ResponseWriter, r *http.Request) {
 		case l.ReadOnly != "":
 			l.Nothing = "its source cannot be written"
 		default:
-			l.Offer, l.URL, l.Command = "Turn off…", "/flags/off"+ref.query(), "driftwatch flags off "+shell(l.Key)
+			l.Offer, l.URL, l.Command = "Turn off…", "/flags/off"+ref.query(), "driftwatch flags off "+report.Quote(l.Key)
 		}
 	}
 	if why != "" {
@@ -489,9 +489,9 @@ func (s *Server) actionLines(ctx context.Context, actions []journal.Action, stat
 		case !named:
 			l.Later = "no rule names the flag any more"
 		case a.Kind == journal.Restore:
-			l.Offer, l.URL, l.Command = "Turn off…", "/flags/off"+ref.query(), "driftwatch flags off "+shell(a.Flag)
+			l.Offer, l.URL, l.Command = "Turn off…", "/flags/off"+ref.query(), "driftwatch flags off "+report.Quote(a.Flag)
 		default:
-			l.Offer, l.URL, l.Command = "Restore…", "/flags/restore"+ref.query(), "driftwatch flags restore "+shell(a.Flag)
+			l.Offer, l.URL, l.Command = "Restore…", "/flags/restore"+ref.query(), "driftwatch flags restore "+report.Quote(a.Flag)
 		}
 		if wrote {
 			written[ref] = a
@@ -539,17 +539,6 @@ func (s *Server) reportsOf(ctx context.Context, actions []journal.Action) map[st
 		}
 	}
 	return out
-}
-
-// shell is s as one word for a shell.
-func shell(s string) string {
-	plain := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-/:@%+,=", c)
-	}
-	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(c rune) bool { return !plain(c) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // flagLines are the flags of the rules with what the journal knows of each, and all actions. With

@@ -774,14 +774,6 @@ func TestRules(t *testing.T) {
 	s.wants(s.get("/rules"), 200, "nothing is turned off", "upgrades are told with --at", "no history", "latency, quantile 0.99: changes of at least 10 %, or what history can tell apart if that is more, and 5 ms", "settle time 90 s")
 }
 
-func TestShell(t *testing.T) {
-	for s, want := range map[string]string{"payments.new-backoff": "payments.new-backoff", "": "''", "-x": "'-x'", "it's $HOME": `'it'\''s $HOME'`} {
-		if got := shell(s); got != want {
-			t.Errorf("shell(%q) = %s, want %s", s, got, want)
-		}
-	}
-}
-
 // Where other machines can connect, feedback has a name, and the name is proved.
 func TestFeedbackByName(t *testing.T) {
 	s := newSite(t, withUsers(t, nil))
