@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,7 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 	tw := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "FLAG\tSTATE\tREVISION\tACTED ON\tDRY RUNS, 30 DAYS\tRULE\tLAST CHANGE BY DRIFTWATCH")
 	failed := false
+	var uncounted error
 	for _, r := range w.rules {
 		for _, f := range r.Flags {
 			ref := flags.Ref{Source: f.Source, Key: f.Key}
@@ -134,7 +136,9 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 			} else if a, ok := known.last[ref]; ok {
 				change = fmt.Sprintf("%s %s", a.At.UTC().Format("2006-01-02 15:04 UTC"), a.Kind)
 			}
-			if s := known.shadows[f.Key]; s.Times > 0 {
+			if s := known.shadows[f.Key]; s.err != nil {
+				dryRuns, uncounted = "unknown", s.err
+			} else if s.Times > 0 {
 				dryRuns = fmt.Sprintf("%d, %d marked false", s.Times, s.MarkedFalse)
 			}
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s:%d\t%s\n", f.Key, word, revision, acts, dryRuns, r.Path, f.Line, change)
@@ -149,13 +153,22 @@ func (p *program) listFlags(ctx context.Context, w *world) error {
 	if journalErr != nil {
 		return &exitError{flagsUnreachable, fmt.Errorf("what driftwatch changed is not known: %w", journalErr)}
 	}
+	if uncounted != nil {
+		return &exitError{flagsUnreachable, uncounted}
+	}
 	return nil
 }
 
 // A knownOfFlags is what the journal holds about flags.
 type knownOfFlags struct {
 	last    map[flags.Ref]journal.Action // the newest write
-	shadows map[string]report.Shadow     // of the rules' flags, by key
+	shadows map[string]shadow            // of the rules' flags, by key
+}
+
+// A shadow is the dry runs on a flag, or why they cannot be counted.
+type shadow struct {
+	report.Shadow
+	err error
 }
 
 // known reads what the journal holds about flags. There is nothing where there is no journal
@@ -176,7 +189,7 @@ func (w *world) known(ctx context.Context) (knownOfFlags, error) {
 	if err != nil {
 		return known, err
 	}
-	known.last, known.shadows = map[flags.Ref]journal.Action{}, map[string]report.Shadow{}
+	known.last, known.shadows = map[flags.Ref]journal.Action{}, map[string]shadow{}
 	for _, a := range actions {
 		for _, o := range a.Outcomes {
 			if len(o.Receipt) > 0 {
@@ -187,11 +200,9 @@ func (w *world) known(ctx context.Context) (knownOfFlags, error) {
 	for _, r := range w.rules {
 		for _, f := range r.Flags {
 			s, err := worker.Shadow(ctx, j, r.Service, f.Key, time.Now())
-			if err != nil {
-				return knownOfFlags{}, err
-			}
-			s.Times, s.MarkedFalse = s.Times+known.shadows[f.Key].Times, s.MarkedFalse+known.shadows[f.Key].MarkedFalse
-			known.shadows[f.Key] = s // services may share a flag
+			before := known.shadows[f.Key] // services may share a flag
+			s.Times, s.MarkedFalse = s.Times+before.Times, s.MarkedFalse+before.MarkedFalse
+			known.shadows[f.Key] = shadow{s, cmp.Or(before.err, err)}
 		}
 	}
 	return known, nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,8 +14,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/driftwatch/driftwatch/internal/journal"
 )
 
 // servingReports starts report serve in dir and returns its address, and a function that ends it with a
@@ -78,6 +82,47 @@ func TestServeEndsAtSignals(t *testing.T) {
 	}
 }
 
+// oneFlag are the files of a folder with one rule and its flag, which is on.
+var oneFlag = map[string]string{
+	"driftwatch.yaml": "rules: [rule.yaml]\nflag_sources:\n  production: {flagd_file: {path: flags.json, mode: edit}}\n",
+	"rule.yaml": "service: checkout-api\nendpoint: [route]\nsignals:\n  - {name: latency, histogram: http_server_request_duration_seconds}\n" +
+		"flags:\n  - {key: new-backoff, source: production, off: {variant: \"off\"}, act: true}\n",
+	"flags.json": "{\n  \"flags\": {\n    \"new-backoff\": {\n      \"state\": \"ENABLED\",\n      \"variants\": {\"on\": true, \"off\": false},\n      \"defaultVariant\": \"on\"\n    }\n  }\n}\n",
+}
+
+func writeFiles(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A report that cannot be read takes the count of dry runs from the list of flags, and nothing else.
+func TestFlagsListWithADamagedReport(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, oneFlag)
+	j, err := journal.Open(t.Context(), filepath.Join(dir, "driftwatch.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = j.PutRecord(t.Context(), journal.Record{
+		ID: "broken", UpgradeID: "u", Service: "checkout-api", RulePath: "rule.yaml", Now: time.Now().Add(-time.Hour),
+		Verdict: "regressed", ExitCode: 4, Body: []byte("{}"), Report: []byte("{"),
+	})
+	if err := errors.Join(err, j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got := run(t, dir, "flags", "list")
+	if !regexp.MustCompile(`(?m)^new-backoff +on +[0-9a-f]{8} +yes +unknown +rule.yaml:6 +never$`).MatchString(got.stdout) {
+		t.Errorf("lists\n%s", got.stdout)
+	}
+	if got.code != flagsUnreachable || !strings.Contains(got.stderr, "count the dry runs of new-backoff: read report broken") {
+		t.Errorf("exit code %d, says %q", got.code, got.stderr)
+	}
+}
+
 // A user by name turns a flag off from the web, restores it, and approves a plan; the file and the
 // journal hold it.
 func TestActingFromTheWeb(t *testing.T) {
@@ -87,17 +132,8 @@ func TestActingFromTheWeb(t *testing.T) {
 		t.Fatal(err)
 	}
 	flagFile := filepath.Join(dir, "flags.json")
-	for name, text := range map[string]string{
-		"web.yaml":        fmt.Sprintf("basic_auth_users: {m.okafor: '%s'}\n", hash),
-		"driftwatch.yaml": "rules: [rule.yaml]\nflag_sources:\n  production: {flagd_file: {path: flags.json, mode: edit}}\n",
-		"rule.yaml": "service: checkout-api\nendpoint: [route]\nsignals:\n  - {name: latency, histogram: http_server_request_duration_seconds}\n" +
-			"flags:\n  - {key: new-backoff, source: production, off: {variant: \"off\"}, act: true}\n",
-		"flags.json": "{\n  \"flags\": {\n    \"new-backoff\": {\n      \"state\": \"ENABLED\",\n      \"variants\": {\"on\": true, \"off\": false},\n      \"defaultVariant\": \"on\"\n    }\n  }\n}\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeFiles(t, dir, map[string]string{"web.yaml": fmt.Sprintf("basic_auth_users: {m.okafor: '%s'}\n", hash)})
+	writeFiles(t, dir, oneFlag)
 	before, err := os.ReadFile(flagFile)
 	if err != nil {
 		t.Fatal(err)
