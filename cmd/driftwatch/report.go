@@ -81,6 +81,7 @@ func (p *program) reportShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			stored.Said = worker.Said(cmd.Context(), j, record)
 			p.surround(&w, &o)
 			return p.write(stored, &o)
 		},

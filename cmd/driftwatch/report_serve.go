@@ -104,6 +104,7 @@ func (p *program) serve(ctx context.Context, w *world, l web.Listener, actions b
 	o := web.Options{
 		Journal: j, Rules: w.rules, Users: users, Loopback: web.IsLoopback(host),
 		Stored: func(ctx context.Context, r journal.Record) (*report.Report, error) { return worker.Stored(ctx, j, r) },
+		Said:   func(ctx context.Context, r journal.Record) *report.Said { return worker.Said(ctx, j, r) },
 		Shadow: func(ctx context.Context, service, key string) (report.Shadow, error) {
 			return worker.Shadow(ctx, j, service, key, time.Now())
 		},

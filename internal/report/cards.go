@@ -334,6 +334,29 @@ func (v *View) draw(c *Card) {
 	t.table(c, table, columns)
 }
 
+// interpolation is how quantile q is read from the buckets of p.
+func (p *Picture) interpolation(q float64) stat.Interpolation {
+	if p.Exponential {
+		return stat.Exponential
+	}
+	return stat.InterpolationFor(q)
+}
+
+// band is that of columns drawn merge at a time.
+func (p *Picture) band(merge int) (Band, bool) {
+	i := slices.IndexFunc(p.Bands, func(b Band) bool { return b.Columns == merge })
+	if i < 0 {
+		return Band{}, false
+	}
+	return p.Bands[i], true
+}
+
+// draw draws b and says what it is.
+func (b Band) draw(s *plot.Shape, y plot.Scale) string {
+	s.Rect("band", 0, y.Inside(b.Low), 1, y.Inside(b.High))
+	return fmt.Sprintf("The band holds 95 %% of %s stretches of the same length before the baseline.", count(Number(b.Stretches)))
+}
+
 // A column of the table of a card, in the columns of a series.
 type column struct {
 	head string
@@ -365,10 +388,7 @@ func (t timeline) histogram(c *Card, p *Picture) (series, []column) {
 	over := false
 	top := 0.0
 	for j, q := range quantiles {
-		how := stat.InterpolationFor(q)
-		if p.Exponential {
-			how = stat.Exponential
-		}
+		how := p.interpolation(q)
 		for i := range n {
 			x := math.NaN()
 			if cum := cumulative(i); !math.IsNaN(cum[len(cum)-1]) {
@@ -495,10 +515,7 @@ func (t timeline) sum(p *Picture, from, to time.Time) []float64 {
 
 // told is the latency picture in words.
 func (t timeline) told(p *Picture, q float64, before, after, healed []float64) string {
-	how := stat.InterpolationFor(q)
-	if p.Exponential {
-		how = stat.Exponential
-	}
+	how := p.interpolation(q)
 	say := func(cum []float64) string {
 		if cum == nil {
 			return unknown
@@ -523,8 +540,8 @@ func (t timeline) told(p *Picture, q float64, before, after, healed []float64) s
 // slope the steepness of the survival between the bounds on either side.
 func (t timeline) latencyBand(p *Picture, q float64, merge int, before, after []float64) (band [2]float64, stretches int) {
 	k := slices.Index(p.Bounds, p.Tail)
-	i := slices.IndexFunc(p.Bands, func(b Band) bool { return b.Columns == merge })
-	if i < 0 || k <= 0 || k+1 >= len(p.Bounds) || before == nil {
+	b, ok := p.band(merge)
+	if !ok || k <= 0 || k+1 >= len(p.Bounds) || before == nil {
 		return band, 0
 	}
 	survival := func(b int) float64 {
@@ -539,7 +556,6 @@ func (t timeline) latencyBand(p *Picture, q float64, merge int, before, after []
 		return band, 0
 	}
 	of := func(share float64) float64 { return p.Tail * math.Pow(share/(1-q), 1/slope) }
-	b := p.Bands[i]
 	band = [2]float64{of(b.Low), of(b.High)}
 	if !(band[1] > 0) {
 		return band, 0
@@ -669,10 +685,10 @@ func logTicks(low, high float64, y plot.Scale, text func(float64) string) []plot
 // exceedance draws the share of requests slower than any latency, before and after.
 func (t timeline) exceedance(c *Card, p *Picture, q float64, name string, before, after, healed []float64) {
 	type curve struct {
-		class, name string
-		cum         []float64
+		class string
+		cum   []float64
 	}
-	curves := []curve{{"before", "before", before}, {"after", "after", after}, {"healed", "flag off", healed}}
+	curves := []curve{{"before", before}, {"after", after}, {"healed", healed}}
 	low, high, least := math.Inf(1), 0.0, 1.0
 	for _, k := range curves {
 		if k.cum == nil {
@@ -706,10 +722,7 @@ func (t timeline) exceedance(c *Card, p *Picture, q float64, name string, before
 	shape.Vertical("grid", places(xt)...)
 	var notes []plot.Note
 	var dots [2]float64
-	how := stat.InterpolationFor(q)
-	if p.Exponential {
-		how = stat.Exponential
-	}
+	how := p.interpolation(q)
 	for k, curve := range curves {
 		if curve.cum == nil {
 			continue
@@ -815,9 +828,9 @@ func (t timeline) ratio(c *Card, p *Picture) {
 		}
 		top = max(top, rate[i]*1.1, min(high[i], 2*rate[i]+1e-9))
 	}
-	i := slices.IndexFunc(p.Bands, func(b Band) bool { return b.Columns == merge })
-	if i >= 0 {
-		top = max(top, p.Bands[i].High)
+	band, banded := p.band(merge)
+	if banded {
+		top = max(top, band.High)
 	}
 	scaleTop, ticks := roundTicks(top, "1")
 	y := plot.Linear(0, scaleTop)
@@ -825,10 +838,8 @@ func (t timeline) ratio(c *Card, p *Picture) {
 	t.settle(shape)
 	shape.Horizontal("grid", places(ticks)...)
 	words := "With the 99 % interval that counting alone gives."
-	if i >= 0 {
-		b := p.Bands[i]
-		shape.Rect("band", 0, y.Inside(b.Low), 1, y.Inside(b.High))
-		words += fmt.Sprintf(" The band holds 95 %% of %s stretches of the same length before the baseline.", count(Number(b.Stretches)))
+	if banded {
+		words += " " + band.draw(shape, y)
 	}
 	gaps(shape, s, s.values[1])
 	for _, ph := range t.phases() {
@@ -899,10 +910,8 @@ func (t timeline) gauge(c *Card, p *Picture) {
 	t.settle(shape)
 	shape.Horizontal("grid", places(ticks)...)
 	words := ""
-	if i := slices.IndexFunc(p.Bands, func(b Band) bool { return b.Columns == 1 }); i >= 0 {
-		b := p.Bands[i]
-		shape.Rect("band", 0, y.Inside(b.Low), 1, y.Inside(b.High))
-		words = fmt.Sprintf("The band holds 95 %% of %s stretches of the same length before the baseline.", count(Number(b.Stretches)))
+	if b, ok := p.band(1); ok {
+		words = b.draw(shape, y)
 	}
 	gaps(shape, s, s.values[0])
 	scaled := make([]float64, len(s.mid))

@@ -342,6 +342,9 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 	if s.speaks(r) {
 		below.Token = s.token(r, "feedback "+record.ID)
 	}
+	if s.Said != nil {
+		stored.Said = s.Said(r.Context(), record)
+	}
 	body := report.HTML(stored, report.HTMLOptions{
 		Links: s.Links, Feedback: true, Home: "/", Refresh: time.Minute,
 		Nav:   []report.NavLink{{Text: "Rules", URL: "/rules"}, {Text: "Flags", URL: "/flags"}, {Text: "JSON", URL: "/api/v1/reports/" + strings.TrimPrefix(reportURL(record.ID), "/reports/")}},

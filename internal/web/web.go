@@ -34,6 +34,7 @@ import (
 type Options struct {
 	Journal *journal.Journal
 	Stored  func(context.Context, journal.Record) (*report.Report, error) // the report of a record, with its pictures
+	Said    func(context.Context, journal.Record) *report.Said            // what a person said last; nil: nobody is asked
 	Rules   []*rule.Rule
 	Flags   func(context.Context) []Flag
 	Shadow  func(ctx context.Context, service, key string) (report.Shadow, error) // dry runs on a flag; nil: not known

@@ -305,14 +305,13 @@ func (s *session) keepPictures(ctx context.Context, p *report.Pictures) error {
 	return nil
 }
 
-// Stored is the report of a record with its pictures and with what people said, ready to be
-// shown. Records that were written before there were pictures have none.
+// Stored is the report of a record with its pictures, ready to be shown. Records that were
+// written before there were pictures have none.
 func Stored(ctx context.Context, j *journal.Journal, record journal.Record) (*report.Report, error) {
 	r, err := report.Parse(record.Report)
 	if err != nil {
 		return nil, err
 	}
-	r.Said = said(ctx, j, record)
 	var in struct {
 		Pictures string `json:"pictures"`
 	}
@@ -325,8 +324,9 @@ func Stored(ctx context.Context, j *journal.Journal, record journal.Record) (*re
 	return r, nil
 }
 
-// said is what a person said last about the upgrade of a record, or about the record itself.
-func said(ctx context.Context, j *journal.Journal, record journal.Record) *report.Said {
+// Said is what a person said last about the upgrade of a record, or about the record itself; nil
+// where nobody did.
+func Said(ctx context.Context, j *journal.Journal, record journal.Record) *report.Said {
 	filter := journal.FeedbackFilter{UpgradeID: record.UpgradeID}
 	if record.UpgradeID == "" {
 		filter.ReportID = record.ID
