@@ -109,7 +109,6 @@ func (o *output) render(r *report.Report, format string, terminal bool, width in
 // surround says what a page links to: what the configuration names, else the Prometheus that is
 // read from.
 func (p *program) surround(w *world, o *output) {
-	o.html.Feedback = true
 	o.html.Links = report.Links{Prometheus: w.config.Links.Prometheus, Grafana: w.config.Links.Grafana}
 	if o.html.Links.Prometheus == "" {
 		o.html.Links.Prometheus = w.config.Prometheus.URL

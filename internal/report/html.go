@@ -19,8 +19,7 @@ import (
 
 // HTMLOptions say what surrounds a report. The zero value is a file that stands on its own.
 type HTMLOptions struct {
-	Links    Links
-	Feedback bool // the command feedback is there
+	Links Links
 
 	// For whoever serves the report. Below goes to the commands: markup of the server's own, with
 	// everything escaped.
@@ -169,7 +168,7 @@ func HTML(r *Report, o HTMLOptions) []byte {
 		p.Off = p.Off || !a.At.IsZero()
 	}
 	p.Healed = r.Verdict == Regressed && r.Recovery.State == Recovered
-	p.commands(o.Feedback)
+	p.commands()
 	if f, ok := v.ribbon(); ok {
 		p.Ribbon = template.HTML(f.HTML()) //nolint:gosec // plot escapes
 	}
@@ -206,7 +205,7 @@ func HTML(r *Report, o HTMLOptions) []byte {
 	return b.Bytes()
 }
 
-func (p *pageData) commands(feedback bool) {
+func (p *pageData) commands() {
 	add := func(to *[]pageCommand, c Command) {
 		*to = append(*to, pageCommand{fmt.Sprintf("cmd-%d", len(p.Urgent)+len(p.Commands)+1), c.Title, c.Text, c.Line})
 	}
@@ -216,10 +215,8 @@ func (p *pageData) commands(feedback bool) {
 	for _, c := range p.V.Overrule {
 		add(&p.Commands, c)
 	}
-	if feedback {
-		for _, c := range p.V.Feedback() {
-			add(&p.Commands, c)
-		}
+	for _, c := range p.V.Feedback() {
+		add(&p.Commands, c)
 	}
 	for _, c := range p.Commands {
 		if c.Line == p.V.Next.Line {

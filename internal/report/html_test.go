@@ -169,7 +169,7 @@ func TestHTML(t *testing.T) {
 	for name, in := range scenarios() {
 		golden(t, name+".html", body(HTML(New(in), HTMLOptions{Links: links})))
 	}
-	golden(t, "pictures.html", body(HTML(picture(scenarios()["verified"]), HTMLOptions{Links: links, Feedback: true})))
+	golden(t, "pictures.html", body(HTML(picture(scenarios()["verified"]), HTMLOptions{Links: links})))
 }
 
 func TestMarkdownAndJUnit(t *testing.T) {
@@ -251,7 +251,7 @@ func TestHostileNames(t *testing.T) {
 		}
 		rep.Pictures.Exposure[0].Flag, rep.Pictures.Notes = evil, []string{evil}
 		name := fmt.Sprintf("hostile %d", i)
-		html := HTML(rep, HTMLOptions{Links: links, Feedback: true})
+		html := HTML(rep, HTMLOptions{Links: links})
 		checkMarkup(t, name, html)
 		if n := len(html); n > 1<<20 {
 			t.Errorf("%s: %d bytes", name, n)

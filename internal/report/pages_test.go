@@ -19,7 +19,7 @@ func TestWritePages(t *testing.T) {
 	}
 	write := func(name string, r *Report) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name+".html"), HTML(r, HTMLOptions{Links: links, Feedback: true}), 0o644); err != nil { //nolint:gosec // pages to look at
+		if err := os.WriteFile(filepath.Join(dir, name+".html"), HTML(r, HTMLOptions{Links: links}), 0o644); err != nil { //nolint:gosec // pages to look at
 			t.Fatal(err)
 		}
 	}

@@ -346,7 +346,7 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		stored.Said = s.Said(r.Context(), record)
 	}
 	body := report.HTML(stored, report.HTMLOptions{
-		Links: s.Links, Feedback: true, Home: "/", Refresh: time.Minute,
+		Links: s.Links, Home: "/", Refresh: time.Minute,
 		Nav:   []report.NavLink{{Text: "Rules", URL: "/rules"}, {Text: "Flags", URL: "/flags"}, {Text: "JSON", URL: "/api/v1/reports/" + strings.TrimPrefix(reportURL(record.ID), "/reports/")}},
 		Below: s.part("below", below),
 	})
